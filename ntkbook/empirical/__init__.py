@@ -1,0 +1,1 @@
+"""Kernels of a module at its own width and weights."""

@@ -1,0 +1,1 @@
+"""The exact kernels of a module as its width goes to infinity."""

@@ -1,0 +1,1 @@
+"""Layers with an explicit parameterization, as ordinary ``torch.nn.Module``s."""
