@@ -31,9 +31,13 @@ def check_tensor(name: str, value: object, *, ndim: int | Sequence[int] | None =
         If its rank is not allowed, or it has no elements.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor({name})")
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor({name})"
+        )
     if not value.is_floating_point():
-        raise TypeError(f"{name} must be real floating point, got {value.dtype}; use {name}.to(torch.float64)")
+        raise TypeError(
+            f"{name} must be real floating point, got {value.dtype}; use {name}.to(torch.float64)"
+        )
     if ndim is not None:
         allowed = (ndim,) if isinstance(ndim, int) else tuple(ndim)
         if value.ndim not in allowed:

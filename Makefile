@@ -1,0 +1,90 @@
+# One command makes the book, one proves it. `make help` lists them all.
+#
+# Each chapter is executed once, in _exec/, and the pages are built from there. Nothing is redone whose
+# inputs did not change; a change anywhere in ntkbook/ executes every chapter again.
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+PORT   ?= 8000
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CHAPTERS  := $(wildcard book/*.ipynb)
+EXECUTED  := $(CHAPTERS:book/%=_exec/%)
+OTHERS    := $(shell find book -type f ! -name '*.ipynb' ! -path '*/.*')
+COPIED    := $(OTHERS:book/%=_exec/%)
+PAGES     := _build/html/.built
+
+.DELETE_ON_ERROR:
+.PHONY: help install book executed test lint types serve bench vendor clean accept-equations FORCE
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
+
+install: $(INSTALLED)  ## create .venv with the exact versions of requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+book: $(INSTALLED)  ## execute every chapter and build the pages in _build/html
+	@$(BIN)/python -m ntkbook.verify check
+	@$(MAKE) --no-print-directory -j$(JOBS) executed
+	@$(MAKE) --no-print-directory $(PAGES)
+	@echo "The book is built. Open _build/html/index.html, or run: make serve"
+
+executed: $(EXECUTED)
+
+# The package's fingerprint: rewritten only when a file's content changed, appeared or went.
+_exec/.package: FORCE
+	@mkdir -p _exec
+	@{ find ntkbook -name '*.py' | LC_ALL=C sort | xargs cksum; cksum requirements.lock; } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
+	@rm $@.new
+
+# A chapter is executed aside and moved into place when it has succeeded, so that an interrupted
+# run leaves nothing that looks executed. One thread each: JOBS chapters run at a time.
+_exec/%.ipynb: book/%.ipynb _exec/.package | $(INSTALLED)
+	@mkdir -p _exec/.running
+	@cp $< _exec/.running/$*.ipynb
+	OMP_NUM_THREADS=1 $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet --nbmake --overwrite \
+		--nbmake-timeout=300 _exec/.running/$*.ipynb
+	@mv _exec/.running/$*.ipynb $@
+
+$(COPIED): _exec/%: book/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
+$(PAGES): $(EXECUTED) $(COPIED) _config.yml _toc.yml
+	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . \
+		-n -W --keep-going --quiet
+	@touch $@
+
+test: lint types book  ## everything: lint, types, chapters, pages, and all tests
+	$(BIN)/pytest -n $(JOBS)
+
+lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)  ## mypy --strict on the package
+	$(BIN)/mypy
+
+serve: book  ## serve the pages on this machine
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+bench: $(INSTALLED)  ## run every benchmark and print its table
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+accept-equations: $(INSTALLED)  ## LABEL="eq-a eq-b": accept equations whose text and check you have read
+	@$(BIN)/python -m ntkbook.verify accept $(LABEL)
+
+vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
+	sh book/_static/vendor/fetch.sh
+
+clean:  ## remove what the build made (not .venv)
+	rm -rf _exec _build .pytest_cache .mypy_cache .ruff_cache
