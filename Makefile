@@ -39,10 +39,12 @@ book: $(INSTALLED)  ## execute every chapter and build the pages in _build/html
 
 executed: $(EXECUTED)
 
-# The package's fingerprint: rewritten only when a file's content changed, appeared or went.
+# The fingerprint of all that a chapter's results depend on besides itself: rewritten only when a file's
+# content changed, appeared or went, or another seed is asked for.
 _exec/.package: FORCE
 	@mkdir -p _exec
-	@{ find ntkbook -name '*.py' | LC_ALL=C sort | xargs cksum; cksum requirements.lock; } > $@.new
+	@{ find ntkbook -name '*.py' | LC_ALL=C sort | xargs cksum; cksum requirements.lock; \
+		echo "seed $$NTKBOOK_SEED"; } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 	@rm $@.new
 

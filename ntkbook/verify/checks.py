@@ -12,8 +12,9 @@ from ntkbook.verify import numeric, statistical, symbolic
 from ntkbook.verify.ledger import report
 from ntkbook.verify.verdict import Check, CheckFailed, PowerlessCheck, Verdict
 
-# What a method hands over: the verdict on the right version, those on the wrong ones, and a summary.
-Findings = tuple[Verdict, dict[str, Verdict], str]
+# What a method hands over: the verdict on the right version, a way to get those on the wrong ones
+# (computed only once the right one has held), and a summary.
+Findings = tuple[Verdict, Callable[[], dict[str, Verdict]], str]
 
 
 def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None = None) -> None:
@@ -53,8 +54,11 @@ def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None 
 
 def _find_identity(lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None = None) -> Findings:
     right = symbolic.decide(lhs, rhs)
-    versions = symbolic.mutants(rhs) if wrong is None else wrong
-    verdicts = {name: symbolic.decide(lhs, version) for name, version in versions.items()}
+
+    def verdicts() -> dict[str, Verdict]:
+        versions = symbolic.mutants(rhs) if wrong is None else wrong
+        return {name: symbolic.decide(lhs, version) for name, version in versions.items()}
+
     under = symbolic.assumptions(lhs, rhs)
     summary = f"SymPy: {symbolic.statement(lhs, rhs)}" + (f", for {under}" if under else "")
     return right, verdicts, summary
@@ -115,9 +119,12 @@ def _find_close(
     if numeric.shares_storage(actual, expected):
         raise PowerlessCheck("both sides are the same numbers in memory: nothing is compared")
     right = numeric.compare(actual, expected, rtol, scale)
-    versions = numeric.mutants(expected) if wrong is None else wrong
-    size = scale if scale is not None else float(abs(numeric.as_array("expected", expected)).max())
-    verdicts = {name: numeric.compare(actual, value, rtol, size) for name, value in versions.items()}
+
+    def verdicts() -> dict[str, Verdict]:
+        versions = numeric.mutants(expected) if wrong is None else wrong
+        size = scale if scale is not None else float(abs(numeric.as_array("expected", expected)).max())
+        return {name: numeric.compare(actual, value, rtol, size) for name, value in versions.items()}
+
     return right, verdicts, right.detail
 
 
@@ -158,8 +165,11 @@ def _find_bound(
     smaller: Any, larger: Any, *, wrong: Mapping[str, Any] | None = None, rtol: float = 1e-12
 ) -> Findings:
     right = numeric.compare_bound(smaller, larger, rtol)
-    versions = {"half the bound": numeric.as_array("larger", larger) / 2} if wrong is None else wrong
-    verdicts = {name: numeric.compare_bound(smaller, value, rtol) for name, value in versions.items()}
+
+    def verdicts() -> dict[str, Verdict]:
+        versions = {"half the bound": numeric.as_array("larger", larger) / 2} if wrong is None else wrong
+        return {name: numeric.compare_bound(smaller, value, rtol) for name, value in versions.items()}
+
     return right, verdicts, right.detail
 
 
@@ -225,14 +235,17 @@ def _find_rate(
         reach,
         f"fitted exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}",
     )
-    if wrong is None:
-        wrong = {f"{exponent - 0.5:g}": exponent - 0.5, f"{exponent + 0.5:g}": exponent + 0.5}
-    verdicts = {
-        name: Verdict(
-            "fails" if abs(value - exponent) > 2 * reach else "undecided", abs(fit.exponent - value), reach
+
+    def verdicts() -> dict[str, Verdict]:
+        versions = (
+            {f"{exponent + shift:g}": exponent + shift for shift in (-0.5, 0.5)} if wrong is None else wrong
         )
-        for name, value in wrong.items()
-    }
+        found = {}
+        for name, value in versions.items():
+            told_apart = abs(value - exponent) > 2 * reach
+            found[name] = Verdict("fails" if told_apart else "undecided", abs(fit.exponent - value), reach)
+        return found
+
     summary = f"exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}"
     if tolerance:
         summary += f", next order {tolerance:g}"
@@ -295,15 +308,18 @@ def _find_monte_carlo(
         reach,
         "the mean is this many standard errors away",
     )
-    if wrong is None:
-        wrong = {"sign flipped": -target, "doubled": 2 * target}
-    verdicts = {}
-    for name, value in wrong.items():
-        if numeric.as_array(name, value).shape != target.shape:
-            verdicts[name] = Verdict("fails", float("inf"), reach, "shapes differ")
-            continue
-        told_apart = estimate.separation(value, target) > 2 * reach
-        verdicts[name] = Verdict("fails" if told_apart else "undecided", estimate.distance(value), reach)
+
+    def verdicts() -> dict[str, Verdict]:
+        versions = {"sign flipped": -target, "doubled": 2 * target} if wrong is None else wrong
+        found = {}
+        for name, value in versions.items():
+            if numeric.as_array(name, value).shape != target.shape:
+                found[name] = Verdict("fails", float("inf"), reach, "shapes differ")
+                continue
+            told_apart = estimate.separation(value, target) > 2 * reach
+            found[name] = Verdict("fails" if told_apart else "undecided", estimate.distance(value), reach)
+        return found
+
     return right, verdicts, f"{estimate.n_samples} draws"
 
 
@@ -419,9 +435,10 @@ def _conclude(label: str, kind: str, find: Callable[[], Findings], cite: str = "
             f"{label} ({kind}): residual {right.residual:.3g}, tolerance {right.tolerance:.3g}: "
             f"{outcome} ({right.detail})"
         )
-    if not verdicts:
+    wrong = verdicts()
+    if not wrong:
         raise PowerlessCheck(f"{label} ({kind}): no wrong version was tried; give one with wrong=")
-    for name, verdict in verdicts.items():
+    for name, verdict in wrong.items():
         if verdict.state != "fails":
             raise PowerlessCheck(
                 f"{label} ({kind}): the wrong version {name!r} was not rejected "
@@ -430,6 +447,6 @@ def _conclude(label: str, kind: str, find: Callable[[], Findings], cite: str = "
             )
     if cite:
         summary = f"{cite}, illustrated by {method}: {summary}"
-    rejected = tuple((name, verdict.residual) for name, verdict in verdicts.items())
+    rejected = tuple((name, verdict.residual) for name, verdict in wrong.items())
     check = Check(label, kind, right.residual, right.tolerance, summary, rejected, cite)
     report(check)

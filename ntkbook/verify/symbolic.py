@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from ntkbook.verify.verdict import Verdict
 
@@ -160,7 +161,7 @@ def _proved_zero(difference: sp.Expr) -> bool:
 
 
 def _counterexample(left: sp.Expr, right: sp.Expr, rng: random.Random) -> tuple[float, str] | None:
-    for point in _points(left - right, rng):
+    for point in _points((left, right), rng):
         value_left, value_right = _evaluate(left, point), _evaluate(right, point)
         if value_left is None or value_right is None:
             continue
@@ -172,22 +173,31 @@ def _counterexample(left: sp.Expr, right: sp.Expr, rng: random.Random) -> tuple[
 
 
 def _evaluate(expression: sp.Expr, point: dict[Any, Any]) -> sp.Expr | None:
-    functions = {f: v for f, v in point.items() if not isinstance(f, sp.Symbol)}
-    for function, body in functions.items():
-        expression = expression.replace(function, body)
+    # Outer functions go first: d f(theta(t)) / d theta(t) can be taken only while theta(t) stands.
+    functions = [item for item in point.items() if not isinstance(item[0], sp.Symbol)]
     symbols = {s: v for s, v in point.items() if isinstance(s, sp.Symbol)}
-    # Derivatives are taken before numbers go in; sums and integrals need the numbers in their limits.
-    value = expression.doit(integrals=False, sums=False).subs(symbols).doit(integrals=False)
-    value = sp.N(value, _DIGITS)
-    return value if value.is_number and value.is_finite else None
+    try:
+        for function, body in functions:
+            expression = expression.replace(function, body).doit(integrals=False, sums=False)
+        # Derivatives are taken before numbers go in; sums and integrals need the numbers in their limits.
+        value = expression.doit(integrals=False, sums=False).subs(symbols).doit(integrals=False)
+        value = sp.N(value, _DIGITS)
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError):
+        # SymPy has no value for this expression: the point says nothing about it.
+        return None
+    return value if value.is_number and value.is_finite and value.is_comparable is not None else None
 
 
-def _points(expression: sp.Expr, rng: random.Random) -> Iterator[dict[Any, Any]]:
-    symbols = sorted((s for s in expression.free_symbols if isinstance(s, sp.Symbol)), key=str)
-    applied = sorted({f.func for f in expression.atoms(sp.core.function.AppliedUndef)}, key=str)
+def _points(sides: tuple[sp.Expr, sp.Expr], rng: random.Random) -> Iterator[dict[Any, Any]]:
+    symbols = {s for side in sides for s in side.free_symbols if isinstance(s, sp.Symbol)}
+    applied = {f for side in sides for f in side.atoms(AppliedUndef)}
+    nesting: dict[Any, int] = {}
+    for application in applied:
+        inside = len(application.atoms(AppliedUndef))
+        nesting[application.func] = max(inside, nesting.get(application.func, 0))
     for _ in range(_TRIALS):
-        point: dict[Any, Any] = {s: _random_value(s, rng) for s in symbols}
-        for function in applied:
+        point: dict[Any, Any] = {s: _random_value(s, rng) for s in sorted(symbols, key=str)}
+        for function in sorted(nesting, key=lambda f: (-nesting[f], str(f))):
             point[function] = _random_function(rng, positive=bool(function.is_positive))
         yield point
 

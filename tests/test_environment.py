@@ -1,0 +1,75 @@
+"""pyproject.toml, requirements.lock and environment.yml describe one and the same environment."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+GROUPS = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+FLOORS = [
+    floor
+    for group in GROUPS
+    for floor in map(Requirement, group)
+    if not floor.marker or floor.marker.evaluate()
+]
+PINS = {
+    canonicalize_name(name): version
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M)
+}
+
+
+def test_every_line_of_the_lock_is_an_exact_pin():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line]
+    assert len(PINS) == sum(not line.startswith("#") for line in lines)
+
+
+@pytest.mark.parametrize("floor", FLOORS, ids=str)
+def test_every_dependency_is_pinned_within_its_floor(floor):
+    name = canonicalize_name(floor.name)
+    assert name in PINS, f"{floor.name} is in pyproject.toml but not in requirements.lock"
+    assert floor.specifier.contains(PINS[name]), f"{name}=={PINS[name]} is outside {floor.specifier}"
+
+
+def test_conda_installs_the_lock_on_the_oldest_supported_python():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == ["-r requirements.lock", "-e ."]
+    (python,) = (entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert PROJECT["requires-python"] == ">=" + python.removeprefix("python=")
+
+
+def test_the_installed_versions_are_the_pinned_ones():
+    from importlib import metadata
+
+    installed = {canonicalize_name(d.name): d.version.split("+")[0] for d in metadata.distributions()}
+    differing = {
+        name: (pin, installed[name]) for name, pin in PINS.items() if installed.get(name, pin) != pin
+    }
+    assert differing == {}
+
+
+def test_one_version_number():
+    import ntkbook
+
+    assert PROJECT["version"] == ntkbook.__version__
+    assert f"version: {ntkbook.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {ntkbook.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_public_address_stands_in_one_place():
+    import subprocess
+
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    holders = [
+        name
+        for name in tracked.stdout.splitlines()
+        if (ROOT / name).is_file() and address.encode() in (ROOT / name).read_bytes()
+    ]
+    assert holders == ["_config.yml"]
