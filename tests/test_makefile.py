@@ -1,0 +1,128 @@
+"""`make book` does all that is needed and nothing twice: tried with stand-ins for the slow programs."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each stand-in appends its name and last argument to a log; pytest fails where a chapter says so.
+STAND_IN = """#!/bin/sh
+for last; do :; done
+case "$(basename "$0")" in
+pytest) echo "execute $(basename "$last")" >> "$LOG"; ! grep -q FAIL "$last" ;;
+jupyter-book) echo build >> "$LOG"; mkdir -p _build/html ;;
+python) echo "verify $last" >> "$LOG" ;;
+esac
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml", "_config.yml", "_toc.yml"):
+        (tmp_path / name).write_text(name)
+    for name in ("book/01_a.ipynb", "book/02_b.ipynb", "book/page.md", "ntkbook/one.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("python", "pytest", "jupyter-book"):
+        (tmp_path / ".venv/bin" / name).write_text(STAND_IN)
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    return tmp_path
+
+
+def make(project, *, fails=False, **environment):
+    """Run `make book` and return the sorted names of what it ran, the static check left out."""
+    log = project / "log"
+    log.write_text("")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "NTKBOOK_SEED"))}
+    done = subprocess.run(
+        ["make", "book"],
+        cwd=project,
+        env={**clean, "LOG": str(log), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode != 0) == fails, done.stderr
+    ran = log.read_text().splitlines()
+    assert ran[0] == "verify check"
+    return sorted(ran[1:])
+
+
+def edit(path, text):
+    # File systems may count time in whole ticks; make compares them.
+    time.sleep(0.02)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+EVERYTHING = ["build", "execute 01_a.ipynb", "execute 02_b.ipynb"]
+
+
+def test_the_first_run_does_everything_once_and_the_second_nothing(project):
+    assert make(project) == EVERYTHING
+    assert make(project) == []
+
+
+def test_an_edited_chapter_alone_is_executed(project):
+    make(project)
+    edit(project / "book/01_a.ipynb", "new")
+    assert make(project) == ["build", "execute 01_a.ipynb"]
+
+
+def test_an_edited_page_is_built_without_executing(project):
+    make(project)
+    edit(project / "book/page.md", "new")
+    assert make(project) == ["build"]
+
+
+@pytest.mark.parametrize("name", ["ntkbook/one.py", "ntkbook/sub/two.py", "requirements.lock"])
+def test_a_change_in_the_package_executes_all_chapters(project, name):
+    make(project)
+    edit(project / name, "new")
+    (project / ".venv/.installed").touch()
+    assert make(project) == EVERYTHING
+
+
+def test_a_removed_module_executes_all_chapters(project):
+    edit(project / "ntkbook/gone.py", "soon gone")
+    make(project)
+    (project / "ntkbook/gone.py").unlink()
+    assert make(project) == EVERYTHING
+
+
+def test_a_new_date_without_a_new_content_executes_nothing(project):
+    make(project)
+    edit(project / "ntkbook/one.py", "ntkbook/one.py")
+    assert make(project) == []
+
+
+def test_another_seed_executes_all_chapters(project):
+    make(project)
+    assert make(project, NTKBOOK_SEED="7") == EVERYTHING
+    assert make(project, NTKBOOK_SEED="7") == []
+
+
+def test_a_failing_chapter_stops_the_build_and_is_tried_again(project):
+    edit(project / "book/01_a.ipynb", "FAIL")
+    ran = make(project, fails=True)
+    assert "build" not in ran
+    assert not (project / "_exec/01_a.ipynb").exists()
+    edit(project / "book/01_a.ipynb", "mended")
+    assert "execute 01_a.ipynb" in make(project)
+
+
+def test_a_chapter_killed_in_the_middle_is_executed_again(project):
+    make(project)
+    edit(project / "book/01_a.ipynb", "new")
+    # What a kill leaves: the copy aside, and the old result in place.
+    edit(project / "_exec/.running/01_a.ipynb", "half executed")
+    assert make(project) == ["build", "execute 01_a.ipynb"]
+    assert (project / "_exec/01_a.ipynb").read_text() == "new"
