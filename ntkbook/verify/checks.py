@@ -6,15 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import sympy as sp
-
-from ntkbook.verify import numeric, statistical, symbolic
+from ntkbook.verify import findings
 from ntkbook.verify.ledger import report
-from ntkbook.verify.verdict import Check, CheckFailed, PowerlessCheck, Verdict
-
-# What a method hands over: the verdict on the right version, a way to get those on the wrong ones
-# (computed only once the right one has held), and a summary.
-Findings = tuple[Verdict, Callable[[], dict[str, Verdict]], str]
+from ntkbook.verify.verdict import Check, CheckFailed, PowerlessCheck
 
 
 def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None = None) -> None:
@@ -49,19 +43,7 @@ def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None 
     >>> verify.identity("eq-decay", sp.diff(r, t), -lam * r, wrong={"sign": lam * r})
     ✓ eq-decay  identity  SymPy: -lambda*exp(-lambda*t) = ..., for lambda, t positive; exact; rejected: ...
     """
-    _conclude(label, "identity", partial(_find_identity, lhs, rhs, wrong=wrong))
-
-
-def _find_identity(lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None = None) -> Findings:
-    right = symbolic.decide(lhs, rhs)
-
-    def verdicts() -> dict[str, Verdict]:
-        versions = symbolic.mutants(rhs) if wrong is None else wrong
-        return {name: symbolic.decide(lhs, version) for name, version in versions.items()}
-
-    under = symbolic.assumptions(lhs, rhs)
-    summary = f"SymPy: {symbolic.statement(lhs, rhs)}" + (f", for {under}" if under else "")
-    return right, verdicts, summary
+    _conclude(label, "identity", partial(findings.identity, lhs, rhs, wrong=wrong))
 
 
 def close(
@@ -105,27 +87,7 @@ def close(
     ...              wrong={"transposed": X.T @ X})
     ✓ eq-gram  close  4 numbers; residual 0 ≤ 1e-14; rejected: transposed (0.2)
     """
-    _conclude(label, "close", partial(_find_close, actual, expected, rtol=rtol, wrong=wrong, scale=scale))
-
-
-def _find_close(
-    actual: Any,
-    expected: Any,
-    *,
-    rtol: float,
-    wrong: Mapping[str, Any] | None = None,
-    scale: float | None = None,
-) -> Findings:
-    if numeric.shares_storage(actual, expected):
-        raise PowerlessCheck("both sides are the same numbers in memory: nothing is compared")
-    right = numeric.compare(actual, expected, rtol, scale)
-
-    def verdicts() -> dict[str, Verdict]:
-        versions = numeric.mutants(expected) if wrong is None else wrong
-        size = scale if scale is not None else float(abs(numeric.as_array("expected", expected)).max())
-        return {name: numeric.compare(actual, value, rtol, size) for name, value in versions.items()}
-
-    return right, verdicts, right.detail
+    _conclude(label, "close", partial(findings.close, actual, expected, rtol=rtol, wrong=wrong, scale=scale))
 
 
 def bound(
@@ -158,19 +120,7 @@ def bound(
     >>> verify.bound("eq-jordan", 2 * a / np.pi, np.sin(a), wrong={"a for sin a, halved": a / 2})
     ✓ eq-jordan  bound  5 comparisons; residual 0 ≤ 1e-12; rejected: a for sin a, halved (...)
     """
-    _conclude(label, "bound", partial(_find_bound, smaller, larger, wrong=wrong, rtol=rtol))
-
-
-def _find_bound(
-    smaller: Any, larger: Any, *, wrong: Mapping[str, Any] | None = None, rtol: float = 1e-12
-) -> Findings:
-    right = numeric.compare_bound(smaller, larger, rtol)
-
-    def verdicts() -> dict[str, Verdict]:
-        versions = {"half the bound": numeric.as_array("larger", larger) / 2} if wrong is None else wrong
-        return {name: numeric.compare_bound(smaller, value, rtol) for name, value in versions.items()}
-
-    return right, verdicts, right.detail
+    _conclude(label, "bound", partial(findings.bound, smaller, larger, wrong=wrong, rtol=rtol))
 
 
 def rate(
@@ -213,43 +163,8 @@ def rate(
     _conclude(
         label,
         "rate",
-        partial(_find_rate, x, y, exponent, tolerance=tolerance, wrong=wrong, confidence=confidence),
+        partial(findings.rate, x, y, exponent, tolerance=tolerance, wrong=wrong, confidence=confidence),
     )
-
-
-def _find_rate(
-    x: Any,
-    y: Any,
-    exponent: float,
-    *,
-    tolerance: float = 0.0,
-    wrong: Mapping[str, float] | None = None,
-    confidence: float | None = None,
-) -> Findings:
-    fit = statistical.fit_exponent(x, y, confidence)
-    reach = fit.half_width + tolerance
-    residual = abs(fit.exponent - exponent)
-    right = Verdict(
-        "holds" if residual <= reach else "fails",
-        residual,
-        reach,
-        f"fitted exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}",
-    )
-
-    def verdicts() -> dict[str, Verdict]:
-        versions = (
-            {f"{exponent + shift:g}": exponent + shift for shift in (-0.5, 0.5)} if wrong is None else wrong
-        )
-        found = {}
-        for name, value in versions.items():
-            told_apart = abs(value - exponent) > 2 * reach
-            found[name] = Verdict("fails" if told_apart else "undecided", abs(fit.exponent - value), reach)
-        return found
-
-    summary = f"exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}"
-    if tolerance:
-        summary += f", next order {tolerance:g}"
-    return right, verdicts, summary
 
 
 def monte_carlo(
@@ -288,39 +203,7 @@ def monte_carlo(
     >>> verify.monte_carlo("eq-moment", z**2, 1.0, wrong={"fourth moment": 3.0})
     ✓ eq-moment  monte_carlo  4000 draws; ... standard errors ≤ 4.9...; rejected: fourth moment (...)
     """
-    _conclude(label, "monte_carlo", partial(_find_monte_carlo, samples, expected, wrong=wrong, bias=bias))
-
-
-def _find_monte_carlo(
-    samples: Any, expected: Any, *, wrong: Mapping[str, Any] | None = None, bias: float = 0.0
-) -> Findings:
-    estimate = statistical.estimate_mean(samples)
-    target = numeric.as_array("expected", expected)
-    if target.shape != estimate.mean.shape:
-        raise CheckFailed(
-            f"samples average to shape {estimate.mean.shape}, expected has shape {target.shape}"
-        )
-    reach = estimate.threshold + estimate.in_errors(bias)
-    distance = estimate.distance(target)
-    right = Verdict(
-        "holds" if distance <= reach else "fails",
-        distance,
-        reach,
-        "the mean is this many standard errors away",
-    )
-
-    def verdicts() -> dict[str, Verdict]:
-        versions = {"sign flipped": -target, "doubled": 2 * target} if wrong is None else wrong
-        found = {}
-        for name, value in versions.items():
-            if numeric.as_array(name, value).shape != target.shape:
-                found[name] = Verdict("fails", float("inf"), reach, "shapes differ")
-                continue
-            told_apart = estimate.separation(value, target) > 2 * reach
-            found[name] = Verdict("fails" if told_apart else "undecided", estimate.distance(value), reach)
-        return found
-
-    return right, verdicts, f"{estimate.n_samples} draws"
+    _conclude(label, "monte_carlo", partial(findings.monte_carlo, samples, expected, wrong=wrong, bias=bias))
 
 
 def definition(
@@ -359,31 +242,8 @@ def definition(
     ✓ eq-loss  definition  code: loss; 1 number; residual 0 ≤ 1e-12; rejected: ...
     """
     _conclude(
-        label, "definition", partial(_find_definition, code, formula, *arguments, rtol=rtol, wrong=wrong)
+        label, "definition", partial(findings.definition, code, formula, *arguments, rtol=rtol, wrong=wrong)
     )
-
-
-def _find_definition(
-    code: Callable[..., Any],
-    formula: Callable[..., Any],
-    *arguments: Any,
-    rtol: float = 1e-12,
-    wrong: Mapping[str, Callable[..., Any]] | None = None,
-) -> Findings:
-    name = getattr(code, "__name__", type(code).__name__)
-    if name == "<lambda>":
-        raise TypeError("code must be the named function that the book uses from here on, not a lambda")
-    if code is formula:
-        raise PowerlessCheck("code and formula are the same function: nothing is compared")
-    actual, expected = code(*arguments), formula(*arguments)
-    versions = None if wrong is None else {k: misread(*arguments) for k, misread in wrong.items()}
-    exact = isinstance(expected, (sp.Basic, sp.MatrixBase))
-    findings = (
-        _find_identity(actual, expected, wrong=versions)
-        if exact
-        else _find_close(actual, expected, rtol=rtol, wrong=versions)
-    )
-    return findings[0], findings[1], f"code: {name}; {findings[2]}"
 
 
 def theorem(label: str, cite: str, method: Callable[..., None], *arguments: Any, **options: Any) -> None:
@@ -414,17 +274,19 @@ def theorem(label: str, cite: str, method: Callable[..., None], *arguments: Any,
     _conclude(label, "theorem", partial(find, *arguments, **options), cite=cite, method=method.__name__)
 
 
-_FINDERS: dict[Callable[..., None], Callable[..., Findings]] = {
-    identity: _find_identity,
-    close: _find_close,
-    bound: _find_bound,
-    rate: _find_rate,
-    monte_carlo: _find_monte_carlo,
-    definition: _find_definition,
+_FINDERS: dict[Callable[..., None], Callable[..., findings.Findings]] = {
+    identity: findings.identity,
+    close: findings.close,
+    bound: findings.bound,
+    rate: findings.rate,
+    monte_carlo: findings.monte_carlo,
+    definition: findings.definition,
 }
 
 
-def _conclude(label: str, kind: str, find: Callable[[], Findings], cite: str = "", method: str = "") -> None:
+def _conclude(
+    label: str, kind: str, find: Callable[[], findings.Findings], cite: str = "", method: str = ""
+) -> None:
     try:
         right, verdicts, summary = find()
     except (CheckFailed, PowerlessCheck) as problem:

@@ -185,8 +185,10 @@ def _ledger_table(app: Sphinx, page: str) -> nodes.Node:
     order = {label: place for place, label in enumerate(equations)}
     for label in sorted(found.keys() & equations.keys(), key=lambda name: (equations[name][0], order[name])):
         number, uri = _equation(app, label, page)
+        repeats: dict[str, int] = defaultdict(int)  # lines are counted on each page for itself
         for where, check in found[label]:
-            target = app.builder.get_relative_uri(page, where) + "#" + anchor(label)
+            target = app.builder.get_relative_uri(page, where) + "#" + anchor(label, repeats[where])
+            repeats[where] += 1
             exact = not check.tolerance
             rows.append(
                 [
