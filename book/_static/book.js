@@ -1,12 +1,58 @@
-// Boxes that scroll sideways can be reached and scrolled with the keyboard.
-function markScrollable() {
-  for (const box of document.querySelectorAll("div.math, table.ntk-table, div.cell_output pre, div.highlight pre")) {
-    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+// What the theme leaves to do: tips on the marks, boxes that scroll by keyboard, links into folded solutions.
+
+// A mark says on hover and on focus how its equation was checked. The tip hangs on the body and turns
+// where there is room, so that neither a theorem's box nor the edge of a phone cuts it.
+function addTips() {
+  if (!window.tippy) return;
+  if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) tippy.setDefaultProps({ duration: 0 });
+  tippy("a.ntk-mark", {
+    content: (mark) => mark.dataset.tip,
+    maxWidth: 320,
+    // The mark's own label reads the same words aloud.
+    aria: { content: null },
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") tippy.hideAll();
+  });
+}
+
+// A box that scrolls sideways takes the focus, so that the arrow keys can move it, and shows that there
+// is more: a formula cut between two factors would read as another formula.
+function watchScrolling() {
+  const update = (box) => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    if (hidden > 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+    box.classList.toggle("ntk-more", hidden - box.scrollLeft > 1);
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => update(target)));
+  for (const box of document.querySelectorAll("article *:not(mjx-container *)")) {
+    if (!/auto|scroll/.test(getComputedStyle(box).overflowX)) continue;
+    observer.observe(box);
+    box.addEventListener("scroll", () => update(box), { passive: true });
   }
 }
+
+// A link into a folded solution unfolds it first.
+function unfoldTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = target && target.closest(".toggle-hidden");
+  if (!folded) return;
+  folded.querySelector(".toggle-button").click();
+  target.scrollIntoView();
+}
+
+// Sphinx marks each reference with a role that ARIA has retired, in a list that asks for items.
+function repairBibliography() {
+  for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
+}
+
+document.addEventListener("DOMContentLoaded", addTips);
+document.addEventListener("DOMContentLoaded", repairBibliography);
+window.addEventListener("hashchange", unfoldTarget);
 window.addEventListener("load", () => {
-  markScrollable();
+  unfoldTarget();
   // Formulas get their width once MathJax has set them.
   const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
-  if (typeset) typeset.then(markScrollable);
+  Promise.resolve(typeset).then(watchScrolling);
 });

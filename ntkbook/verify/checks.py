@@ -55,7 +55,7 @@ def close(
     wrong: Mapping[str, Any] | None = None,
     scale: float | None = None,
 ) -> None:
-    r"""Check in float64 that two computed values agree: max |actual - expected| <= rtol * scale.
+    r"""Check in float64 that two computed values agree: ``max |actual - expected| <= rtol * scale``.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def close(
         Wrong values of ``expected``; each must miss by more than 10 tolerances. By default the sign,
         1 % of the size and, for an asymmetric square matrix, the indices are changed.
     scale : float, optional
-        max |expected| by default; needed where the expected value is 0.
+        ``max |expected|`` by default; needed where the expected value is 0.
 
     Raises
     ------

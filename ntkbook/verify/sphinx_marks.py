@@ -125,7 +125,8 @@ def _mark(app: Sphinx, equation: nodes.math_block, label: str, page: str) -> Non
         f'aria-label="Verified: {html.escape(tip)}. Go to the check.">✓</a>'
     )
     row = nodes.container(classes=["ntk-equation"])
-    equation.replace_self(row)
+    # Not `replace_self`, which would give the row the equation's identifier too.
+    equation.parent.replace(equation, row)
     row += equation
     row += nodes.raw("", raw, format="html")
 

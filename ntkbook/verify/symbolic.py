@@ -85,8 +85,8 @@ def assumptions(*expressions: Any) -> str:
     return "; ".join(f"{', '.join(names)} {kind}" for kind, names in groups.items())
 
 
-def statement(lhs: Any, rhs: Any, limit: int = 150) -> str:
-    """Write ``lhs = rhs`` in SymPy's notation, cut to about ``limit`` characters."""
+def statement(lhs: Any, rhs: Any, limit: int = 60) -> str:
+    """Write ``lhs = rhs`` in SymPy's notation, each side cut to ``limit`` characters."""
     left, right = entries(lhs), entries(rhs)
     text = f"{_short(sp.sstr(left[0]), limit)} = {_short(sp.sstr(right[0]), limit)}"
     return text if len(left) == 1 else f"{len(left)} entries, the first: {text}"
