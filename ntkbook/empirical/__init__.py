@@ -1,1 +1,4 @@
-"""Kernels of a module at its own width and weights."""
+"""Kernels of a module at its own width and weights.
+
+``rules.register_rule`` teaches the structured route a new layer type.
+"""
