@@ -1,3 +1,43 @@
 """Neural tangent kernels in PyTorch: finite width, infinite width, and training dynamics."""
 
 __version__ = "0.1.0"
+
+from ntkbook import dynamics, nn
+from ntkbook.cntk import cntk
+from ntkbook.empirical.expansion import linearize, taylor_expand
+from ntkbook.empirical.kernel import empirical_nngp, empirical_ntk
+from ntkbook.empirical.monte_carlo import monte_carlo_kernel
+from ntkbook.empirical.products import NTKOperator, ntk_vector_product
+from ntkbook.empirical.tracking import track_ntk
+from ntkbook.gram import gram
+from ntkbook.infinite import Kernel, infinite_width
+from ntkbook.seeding import seed
+from ntkbook.solve import solve
+
+__all__ = [
+    "Kernel",
+    "NTKOperator",
+    "cntk",
+    "dynamics",
+    "empirical_nngp",
+    "empirical_ntk",
+    "gram",
+    "infinite_width",
+    "linearize",
+    "monte_carlo_kernel",
+    "nn",
+    "ntk_vector_product",
+    "seed",
+    "solve",
+    "taylor_expand",
+    "track_ntk",
+]
+
+
+def __getattr__(name: str) -> object:
+    # These pull in matplotlib, SymPy or scikit-learn: loaded when first used.
+    if name in {"data", "plotting", "verify"}:
+        from importlib import import_module
+
+        return import_module(f"ntkbook.{name}")
+    raise AttributeError(f"module 'ntkbook' has no attribute {name!r}")

@@ -1,1 +1,48 @@
 """The exact kernels of a module as its width goes to infinity."""
+
+# Rules, duals and refusals enter their registries when imported.
+from ntkbook.infinite import (
+    dual_polynomial,
+    dual_quadrature,
+    dual_rectified,
+    dual_smooth,
+    refusals,
+    rules_activations,
+    rules_attention,
+    rules_merge,
+    rules_normalization,
+    rules_pooling,
+    rules_shape,
+    rules_weights,
+)
+from ntkbook.infinite.dual_activations import DualMoments, dual, dual_diagonal, has_dual, register_dual
+from ntkbook.infinite.engine import InfiniteWidthKernel, infinite_width
+from ntkbook.infinite.kernel import Kernel
+from ntkbook.infinite.registry import Call, InfiniteWidthError, register_refusal, register_rule
+
+__all__ = [
+    "Call",
+    "DualMoments",
+    "InfiniteWidthError",
+    "InfiniteWidthKernel",
+    "Kernel",
+    "dual",
+    "dual_diagonal",
+    "dual_polynomial",
+    "dual_quadrature",
+    "dual_rectified",
+    "dual_smooth",
+    "has_dual",
+    "infinite_width",
+    "refusals",
+    "register_dual",
+    "register_refusal",
+    "register_rule",
+    "rules_activations",
+    "rules_attention",
+    "rules_merge",
+    "rules_normalization",
+    "rules_pooling",
+    "rules_shape",
+    "rules_weights",
+]

@@ -1,0 +1,195 @@
+"""The table of rules: what each module and function does to a kernel, open to users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from ntkbook.infinite.kernel import Kernel
+from ntkbook.nn._parametric import Scale
+
+Needs = Literal["keep", "full", "diagonal"]
+Target = type[torch.nn.Module] | Callable[..., Any] | str
+
+
+class InfiniteWidthError(ValueError):
+    """A network has no infinite-width kernel that is exact; the message names the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation of the traced network, applied to kernels.
+
+    Attributes
+    ----------
+    name : str
+        The module's path in the network (or the node's name): the identity of its weights, and the name in
+        messages.
+    target : Any
+        The module, the function, or the name of the tensor method.
+    args, kwargs : tuple, dict
+        Arguments, with a :class:`Kernel` wherever the network has a tensor.
+    full : bool
+        Whether the result is needed in the full layout; a rule may return more than is needed, never less.
+    plain_std : tuple
+        ``w_std`` and ``b_std`` for layers that do not say what their weights' distribution is.
+    """
+
+    name: str
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    full: bool
+    plain_std: tuple[Scale | None, Scale | None] = (None, None)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The first argument, which must be a kernel."""
+        value = self.args[0] if self.args else next(iter(self.kwargs.values()), None)
+        if not isinstance(value, Kernel):
+            raise self.error(f"its first argument is {type(value).__name__}, not the network's features")
+        return value
+
+    def argument(self, position: int, name: str, default: Any) -> Any:
+        """Return an argument given by position or by name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+    @property
+    def title(self) -> str:
+        """The operation as messages call it."""
+        kind = (
+            type(self.target).__name__
+            if isinstance(self.target, torch.nn.Module)
+            else target_name(self.target)
+        )
+        return f"{kind} ({self.name!r})"
+
+    def error(self, reason: str) -> InfiniteWidthError:
+        """Return an error that names this operation."""
+        return InfiniteWidthError(f"{self.title}: {reason}")
+
+
+Rule = Callable[[Call], Any]
+R = TypeVar("R", bound=Rule)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rule with what the plan must know of it.
+
+    Attributes
+    ----------
+    rule : callable
+        Maps a :class:`Call` to the output's kernel.
+    needs : {"keep", "full", "diagonal"} or callable
+        Spatial covariance that the rule needs of its input: as much as its output needs, all of it, or its
+        diagonal; or a function of (target, args, kwargs) that tells.
+    channels : {"first", "last"} or None
+        Where the layer expects channels, None if it does not care.
+    """
+
+    rule: Rule
+    needs: Needs | Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Needs]
+    channels: Literal["first", "last"] | None
+
+
+_entries: dict[Target, Entry] = {}
+_refusals: dict[Target, str] = {}
+_families: list[tuple[Callable[[torch.nn.Module], bool], Entry]] = []
+
+
+def register_rule(
+    *targets: Target,
+    needs: Needs | Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Needs] = "keep",
+    channels: Literal["first", "last"] | None = None,
+) -> Callable[[R], R]:
+    """Register how modules, functions or tensor methods act on kernels, in place of any earlier rule.
+
+    Parameters
+    ----------
+    *targets : type, callable or str
+        Module classes (subclasses inherit the rule), functions as they appear in ``forward``, names of tensor
+        methods.
+    needs, channels
+        As in :class:`Entry`.
+
+    Examples
+    --------
+    A layer that multiplies its input by a fixed number:
+
+    >>> import torch
+    >>> from ntkbook import infinite_width, nn
+    >>> from ntkbook.infinite import register_rule
+    >>> class Times(torch.nn.Module):
+    ...     def __init__(self, factor):
+    ...         super().__init__()
+    ...         self.factor = factor
+    ...     def forward(self, x):
+    ...         return self.factor * x
+    >>> @register_rule(Times)
+    ... def times(call):
+    ...     return call.kernel.map(lambda t: call.target.factor**2 * t)
+    >>> net = torch.nn.Sequential(nn.Linear(2, 8), Times(3.0))
+    >>> infinite_width(net)(torch.ones(1, 2)).nngp
+    tensor([[9.]])
+    """
+
+    def register(rule: R) -> R:
+        for target in targets:
+            _entries[target] = Entry(rule, needs, channels)
+            _refusals.pop(target, None)
+        return rule
+
+    return register
+
+
+def register_family(belongs: Callable[[torch.nn.Module], bool]) -> Callable[[R], R]:
+    """Register a rule for all modules that a predicate accepts and that have no entry of their own."""
+
+    def register(rule: R) -> R:
+        _families.append((belongs, Entry(rule, "keep", None)))
+        return rule
+
+    return register
+
+
+def register_refusal(*targets: Target, reason: str) -> None:
+    """Register that modules, functions or methods have no rule; ``reason`` says why and names the remedy."""
+    for target in targets:
+        _refusals[target] = reason
+
+
+def _keys(target: Any) -> tuple[Any, ...]:
+    return type(target).__mro__ if isinstance(target, torch.nn.Module) else (target,)
+
+
+def find_rule(target: Any) -> Entry | None:
+    """Return the entry of a module, function or method name, or None if it is unknown or refused."""
+    for key in _keys(target):
+        if key in _entries:
+            return _entries[key]
+        if key in _refusals:
+            return None
+    if isinstance(target, torch.nn.Module):
+        return next((entry for belongs, entry in _families if belongs(target)), None)
+    return None
+
+
+def find_refusal(target: Any) -> str | None:
+    """Return why a target is refused, or None."""
+    if find_rule(target) is not None:
+        return None
+    return next((_refusals[key] for key in _keys(target) if key in _refusals), None)
+
+
+def is_known(module: torch.nn.Module) -> bool:
+    """Whether a module has a rule or a refusal, so that nothing inside it matters."""
+    return find_rule(module) is not None or find_refusal(module) is not None
+
+
+def target_name(target: Any) -> str:
+    """Return a function's or method's name as a reader would write it."""
+    return target if isinstance(target, str) else getattr(target, "__name__", repr(target))

@@ -1,0 +1,54 @@
+"""Message passing over a graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Aggregate(torch.nn.Module):
+    r"""Sum over the edges of a graph, (N, T, C) to (N, T, C).
+
+    .. math:: y_{n j c} = \sum_i A_{n i j}\, x_{n i c}
+
+    so ``adjacency[n, i, j]`` weighs the edge from vertex ``i`` to vertex ``j`` (Du et al. 2019, equation 1).
+
+    Parameters
+    ----------
+    adjacency : Tensor, optional
+        One graph (T, T) that all inputs share. Without it, ``forward`` takes the adjacency of each input, and
+        so does the infinite-width kernel: ``kernel((x1, adjacency1), (x2, adjacency2))``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ntkbook import nn
+    >>> path = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    >>> nn.Aggregate(path)(torch.tensor([[[3.0], [5.0]]]))
+    tensor([[[0.],
+             [3.]]])
+    """
+
+    adjacency: Tensor | None
+
+    def __init__(self, adjacency: Tensor | None = None) -> None:
+        super().__init__()
+        if adjacency is not None and (adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]):
+            raise ValueError(f"adjacency must be (T, T), got shape {tuple(adjacency.shape)}")
+        self.register_buffer("adjacency", adjacency)
+
+    def forward(self, x: Tensor, adjacency: Tensor | None = None) -> Tensor:
+        """Aggregate over the given graphs (N, T, T), or over the shared one."""
+        graph = self.graph(adjacency)
+        return graph.transpose(-2, -1).to(x.dtype) @ x
+
+    def graph(self, adjacency: Tensor | None) -> Tensor:
+        """Return the given adjacency or the shared one; exactly one of them must exist."""
+        if (adjacency is None) == (self.adjacency is None):
+            raise ValueError(
+                "Aggregate needs one adjacency: pass it to Aggregate(adjacency) when all inputs share a "
+                "graph, or to forward(x, adjacency), but not to both"
+            )
+        graph = self.adjacency if adjacency is None else adjacency
+        assert graph is not None
+        return graph
