@@ -17,10 +17,10 @@ COPIED    := $(OTHERS:book/%=_exec/%)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test lint types serve bench vendor clean accept-equations FORCE
+.PHONY: help install book executed test lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
 
 install: $(INSTALLED)  ## create .venv with the exact versions of requirements.lock
 
@@ -79,8 +79,15 @@ types: $(INSTALLED)  ## mypy --strict on the package
 serve: book  ## serve the pages on this machine
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-bench: $(INSTALLED)  ## run every benchmark and print its table
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(INSTALLED)  ## run every benchmark that takes minutes, and print its table
+	@for file in $(filter-out benchmarks/table1.py benchmarks/cntk_gpu.py,$(wildcard benchmarks/*.py)); do \
+		echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-gpu: $(INSTALLED)  ## measure the GPU engines (needs a CUDA device)
+	$(BIN)/python benchmarks/cntk_gpu.py
+
+table1: $(INSTALLED)  ## CIFAR-10 accuracies of the CNTK with 2,000 images; resumes (needs NTKBOOK_DATA)
+	$(BIN)/python benchmarks/table1.py
 
 accept-equations: $(INSTALLED)  ## LABEL="eq-a eq-b": accept equations whose text and check you have read
 	@$(BIN)/python -m ntkbook.verify accept $(LABEL)

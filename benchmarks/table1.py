@@ -31,6 +31,7 @@ from torch import Tensor
 import ntkbook
 
 N_TRAIN, N_TEST = 2000, 1000
+DATA = Path(os.environ.get("NTKBOOK_DATA", "data")) / "cifar10_first3000.npz"
 PUBLISHED = {
     "flatten": {3: 40.94, 4: 42.54, 6: 43.43, 11: 43.42, 21: 42.53},
     "gap": {},
@@ -79,7 +80,7 @@ def main() -> None:
     )
     parser.add_argument("--readout", choices=["flatten", "gap"], default="flatten")
     parser.add_argument("--depths", type=int, nargs="+", help="the table's depths: convolutions plus one")
-    parser.add_argument("--data", type=Path, default=Path("data/cifar10_first3000.npz"))
+    parser.add_argument("--data", type=Path, default=DATA, help="cifar10_first3000.npz")
     parser.add_argument("--store", type=Path, default=Path("data"), help="a folder for the Gram matrices")
     parser.add_argument("--tile-size", type=int, help="default: 250 for flattening, 20 for pooling")
     options = parser.parse_args()
