@@ -10,7 +10,7 @@ from ntkbook.empirical.monte_carlo import monte_carlo_kernel
 from ntkbook.empirical.products import NTKOperator, ntk_vector_product
 from ntkbook.empirical.tracking import track_ntk
 from ntkbook.gram import gram
-from ntkbook.infinite import Kernel, infinite_width
+from ntkbook.infinite import Kernel, dual, dual_diagonal, infinite_width, register_dual
 from ntkbook.seeding import seed
 from ntkbook.solve import solve
 
@@ -18,6 +18,8 @@ __all__ = [
     "Kernel",
     "NTKOperator",
     "cntk",
+    "dual",
+    "dual_diagonal",
     "dynamics",
     "empirical_nngp",
     "empirical_ntk",
@@ -27,6 +29,7 @@ __all__ = [
     "monte_carlo_kernel",
     "nn",
     "ntk_vector_product",
+    "register_dual",
     "seed",
     "solve",
     "taylor_expand",

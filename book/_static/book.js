@@ -25,12 +25,18 @@ function watchScrolling() {
     else box.removeAttribute("tabindex");
     box.classList.toggle("ntk-more", hidden - box.scrollLeft > 1);
   };
+  const boxes = [...document.querySelectorAll("article *:not(mjx-container *)")].filter((box) =>
+    /auto|scroll/.test(getComputedStyle(box).overflowX));
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => update(target)));
-  for (const box of document.querySelectorAll("article *:not(mjx-container *)")) {
-    if (!/auto|scroll/.test(getComputedStyle(box).overflowX)) continue;
+  for (const box of boxes) {
     observer.observe(box);
     box.addEventListener("scroll", () => update(box), { passive: true });
   }
+  // A font that arrives, or the other theme's bold, widens the content and leaves the box as it was.
+  document.fonts.ready.then(() => boxes.forEach(update));
+  new MutationObserver(() => boxes.forEach(update)).observe(document.documentElement, {
+    attributes: true, attributeFilter: ["data-theme"],
+  });
 }
 
 // A link into a folded solution unfolds it first.

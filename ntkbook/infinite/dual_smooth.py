@@ -122,8 +122,8 @@ def _exp(module: Exp, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
 
 @register_dual(Gaussian)
 def _gaussian(module: Gaussian, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    r"""E = a^2 / sqrt D, D = 1 + 2 b s + 4 b^2 Delta; E' = 4 a^2 b^2 q12 / D^(3/2)."""
-    b2 = 2.0 * module.b
+    r"""E = a^2 / sqrt D, D = 1 - 2 b s + 4 b^2 Delta; E' = 4 a^2 b^2 q12 / D^(3/2)."""
+    b2 = -2.0 * module.b
     d = 1.0 + b2 * (q11 + q22) + b2**2 * determinant(q11, q12, q22)
     phi_phi = module.a**2 * d.rsqrt()
     return DualMoments(phi_phi, b2**2 * (q12 / d) * phi_phi)

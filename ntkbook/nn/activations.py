@@ -204,13 +204,13 @@ class Exp(nn.Module):
 
 
 class Gaussian(nn.Module):
-    r"""Gaussian bump, :math:`\phi(x) = a e^{-b x^2}` with :math:`b > 0`.
+    r"""Gaussian bump, :math:`\phi(x) = a e^{b x^2}` with :math:`b < 0`.
 
     Raises
     ------
     ValueError
-        If b is not positive: a growing :math:`e^{|b| x^2}` has no second moment once the variance of x
-        reaches :math:`1 / 4|b|`.
+        If b is not negative: a growing :math:`e^{b x^2}` has no second moment once the variance of x
+        reaches :math:`1 / 4b`.
 
     Examples
     --------
@@ -218,13 +218,15 @@ class Gaussian(nn.Module):
     tensor([2.0000, 0.7358])
     """
 
-    def __init__(self, a: float = 1.0, b: float = 1.0) -> None:
+    def __init__(self, a: float = 1.0, b: float = -1.0) -> None:
         super().__init__()
-        self.a, self.b = _number("a", a), check_positive("b (the decay rate in a exp(-b x^2))", b)
+        self.a, self.b = _number("a", a), _number("b", b)
+        if self.b >= 0:
+            raise ValueError(f"b must be negative in a exp(b x^2), got {b}; pass b={-abs(self.b) or -1.0}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
-        return self.a * torch.exp(-self.b * x.square())
+        return self.a * torch.exp(self.b * x.square())
 
     def extra_repr(self) -> str:
         """Constants, for printing."""

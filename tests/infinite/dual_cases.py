@@ -129,7 +129,7 @@ CLOSED = [
     Case("exp", nn.Exp(1.5, 0.5), lambda x: 1.5 * mp.exp(x / 2), lambda x: 0.75 * mp.exp(x / 2), grows=True),
     Case(
         "gaussian",
-        nn.Gaussian(1.5, 0.5),
+        nn.Gaussian(1.5, -0.5),
         lambda x: 1.5 * mp.exp(-(x**2) / 2),
         lambda x: -1.5 * x * mp.exp(-(x**2) / 2),
         degree=0,

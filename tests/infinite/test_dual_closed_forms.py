@@ -11,6 +11,7 @@ from dual_cases import CLOSED, Case
 from dual_formulas import DIGITS, formulas
 
 from ntkbook.infinite import dual, dual_diagonal
+from ntkbook.nn import Erf
 
 CASES = pytest.mark.parametrize("case", CLOSED, ids=lambda case: case.name)
 SMOOTH = pytest.mark.parametrize("case", [c for c in CLOSED if c.smooth], ids=lambda case: case.name)
@@ -159,6 +160,18 @@ def test_diagonal_is_that_of_coincident_pairs(case: Case) -> None:
     exact = _exact(case, [(x, x, x) for x in q.tolist()])[0]
     expected = torch.tensor([float(e) for e in exact], dtype=torch.float64)
     torch.testing.assert_close(dual_diagonal(case.module, q), expected, rtol=1e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_exactly_coincident_pairs_lose_nothing(dtype: torch.dtype) -> None:
+    """Not even the root of the unit of rounding: the diagonal of a kernel matrix is exact."""
+    q = torch.logspace(-30, 12, 2000, dtype=dtype)
+    assert (dual(torch.nn.ReLU(), q, q, q).dphi_dphi == 0.5).all()
+    assert (dual(torch.nn.ReLU(), q, -q, q).dphi_dphi == 0.0).all()
+    assert (dual(torch.nn.ReLU(), q, -q, q).phi_phi == 0.0).all()
+    slope = dual(Erf(), q, q, q).dphi_dphi
+    exact = 4 / torch.pi * (1 + 4 * q.double()).rsqrt()
+    torch.testing.assert_close(slope.double(), exact, rtol=8 * torch.finfo(dtype).eps, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(700, 300), (40, 90, 5, 5), (100_000,)], ids=str)

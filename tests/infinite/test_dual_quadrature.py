@@ -207,7 +207,8 @@ def _square_of_pairs(scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, 
 def test_series_and_double_integral_agree(case: Case, scale: float) -> None:
     """Two independent routes to one number, on every pair; the series takes those that it can."""
     q = _square_of_pairs(scale, torch.float64)
-    flat = [x.expand_as(q[1]).reshape(-1) for x in q]  # a variance for each pair: too many for the series
+    # With a variance for each pair there are too many for the series to pay.
+    flat = [x.expand_as(q[1]).reshape(-1) for x in q]
     for by_series, by_integral in zip(dual(case.module, *q), dual(case.module, *flat), strict=True):
         size = by_series.diagonal().abs().sqrt() + 1e-30
         error = (by_series - by_integral.reshape(by_series.shape)).abs() / (size[:, None] * size[None])
