@@ -39,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # These pull in matplotlib, SymPy or scikit-learn: loaded when first used.
-    if name in {"data", "plotting", "verify"}:
+    if name in {"data", "operators", "plotting", "verify"}:
         from importlib import import_module
 
         return import_module(f"ntkbook.{name}")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType, get_interpreter_stack
 
 Value = Callable[[Tensor, Tensor, Tensor], Tensor]
 Partials = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -103,7 +104,20 @@ class _WithPartials(torch.autograd.Function):
 
 
 def push_forward(tangents: Sequence[Tensor | None], partials: Sequence[Tensor]) -> Tensor:
-    """Return the directional derivative of an elementwise function with these partial derivatives."""
+    """Return the directional derivative of an elementwise function with these partial derivatives.
+
+    Raises
+    ------
+    RuntimeError
+        In forward mode within forward mode, where torch loses the outer tangent of a function that brings its
+        own derivative, and would return 0.
+    """
+    transforms = [level.key() for level in get_interpreter_stack() or ()]
+    if transforms.count(TransformType.Jvp) > 1:
+        raise RuntimeError(
+            "these kernels have no forward-mode derivative of a forward-mode derivative (torch.func.jvp or "
+            "jacfwd, nested); take the inner or the outer one with torch.func.grad, vjp or jacrev"
+        )
     terms = [t * p for t, p in zip(tangents, partials, strict=True) if t is not None]
     return sum(terms[1:], start=terms[0])
 
@@ -117,7 +131,8 @@ def with_partials(value: Value, partials: Partials, q11: Tensor, q12: Tensor, q2
         From broadcasting (q11, q12, q22) to a tensor of their broadcast shape.
     partials : callable
         From the same to its three derivatives, which must themselves be differentiable: gradients of any
-        order, forward or backward, then come from it. It may call ``with_partials`` again.
+        order then come from it, except forward mode within forward mode, which is refused. It may call
+        ``with_partials`` again.
 
     Examples
     --------

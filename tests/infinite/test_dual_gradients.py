@@ -9,6 +9,7 @@ import torch
 from dual_cases import CLOSED, NUMERIC, Case
 from torch import Tensor
 
+from ntkbook import nn
 from ntkbook.infinite import dual
 
 ALL = pytest.mark.parametrize("case", CLOSED + NUMERIC, ids=lambda case: case.name)
@@ -167,3 +168,22 @@ def test_broadcast_gradients_have_the_shapes_of_the_arguments(case: Case) -> Non
     separate = [_gradient(moment, q, retain_graph=True) for q in full]
     for got, expected, q in zip(broadcast, separate, (q11, q12, q22), strict=True):
         torch.testing.assert_close(got, expected.sum_to_size(q.shape), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["erf", "elementwise"])
+def test_forward_mode_within_forward_mode_is_refused(name):
+    # torch would return 0 for the second derivative, without a word.
+    module = nn.Erf() if name == "erf" else nn.Elementwise(torch.tanh)
+    one = torch.tensor(1.0, dtype=torch.float64)
+
+    def moment(q):
+        return dual(module, q, 0.3 * q, q).phi_phi
+
+    def forward(f):
+        return lambda q: torch.func.jvp(f, (q,), (one,))[1]
+
+    mixed = forward(torch.func.grad(moment))(2 * one)
+    torch.testing.assert_close(mixed, torch.func.grad(forward(moment))(2 * one))
+    assert abs(float(mixed)) > 1e-3
+    with pytest.raises(RuntimeError, match="forward-mode derivative of a forward-mode derivative"):
+        forward(forward(moment))(2 * one)
