@@ -27,13 +27,16 @@ function watchScrolling() {
   };
   const boxes = [...document.querySelectorAll("article *:not(mjx-container *)")].filter((box) =>
     /auto|scroll/.test(getComputedStyle(box).overflowX));
-  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => update(target)));
+  // The box may keep its size while a font that arrives widens what is in it.
+  const observer = new ResizeObserver((entries) =>
+    entries.forEach(({ target }) => update(boxes.includes(target) ? target : target.parentElement)));
   for (const box of boxes) {
     observer.observe(box);
+    if (box.matches("mjx-container")) observer.observe(box.firstElementChild);
     box.addEventListener("scroll", () => update(box), { passive: true });
   }
-  // A font that arrives, or the other theme's bold, widens the content and leaves the box as it was.
-  document.fonts.ready.then(() => boxes.forEach(update));
+  // So does the other theme's bold.
+  document.fonts.addEventListener("loadingdone", () => boxes.forEach(update));
   new MutationObserver(() => boxes.forEach(update)).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-theme"],
   });

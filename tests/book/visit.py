@@ -45,8 +45,20 @@ class Visit:
         self.wait_for_layout()
 
     def wait_for_layout(self) -> None:
-        """Wait for two frames."""
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        """Wait until fonts are there, nothing moves, and two frames have been drawn."""
+        # What was just unfolded may ask for fonts that no formula needed before, and the theme's sidebars
+        # glide to their places when the window's width changes.
+        self.page.evaluate("""async () => {
+            const frame = () => new Promise(done => requestAnimationFrame(done));
+            const lasting = motion => motion.effect.getComputedTiming().endTime === Infinity;
+            await frame();
+            await frame();
+            await document.fonts.ready;
+            const motions = document.getAnimations().filter(motion => !lasting(motion));
+            await Promise.all(motions.map(motion => motion.finished.catch(() => null)));
+            await frame();
+            await frame();
+        }""")
 
     def show(self, theme: str = "light", width: int = WIDTHS[0]) -> None:
         """Show the page as a reader with this preference and this window sees it, solutions unfolded."""
