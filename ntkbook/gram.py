@@ -102,7 +102,11 @@ def gram(
     if store is not None:
         writer = TileWriter(os.fspath(store), _identity(kernel, x1, x2, tile_size, dtype))
         done = writer.done()
-    tiles = [(i, j) for i, j in np.argwhere(~done).tolist() if not symmetric or i <= j]
+    missing = ~done
+    if symmetric:
+        # A kill may fall between a tile and its mirror image: then both are written again.
+        missing |= missing.T
+    tiles = [(i, j) for i, j in np.argwhere(missing).tolist() if not symmetric or i <= j]
     result: Tensor | None = None
     compute = _on_cluster(client, kernel, x1, second, tile_size, tiles) if client else None
     total = shape[0] * shape[1]

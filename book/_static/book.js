@@ -29,7 +29,9 @@ function watchScrolling() {
     /auto|scroll/.test(getComputedStyle(box).overflowX));
   // The box may keep its size while a font that arrives widens what is in it.
   const observer = new ResizeObserver((entries) =>
-    entries.forEach(({ target }) => update(boxes.includes(target) ? target : target.parentElement)));
+    entries.map(({ target }) => (boxes.includes(target) ? target : target.closest("mjx-container")))
+      .filter(Boolean) // MathJax may have put another formula in its place
+      .forEach(update));
   for (const box of boxes) {
     observer.observe(box);
     if (box.matches("mjx-container")) observer.observe(box.firstElementChild);

@@ -58,6 +58,18 @@ def test_kill_9_at_any_moment(tmp_path):
     assert torch.equal(StoredGram(store).tensor(), ntkbook.gram(rbf, data(), tile_size=4, progress=False))
 
 
+@pytest.mark.parametrize("tile", [(0, 1), (1, 0)])
+def test_a_kill_between_a_tile_and_its_mirror_image(tmp_path, tile):
+    log = str(tmp_path / "log")
+    kernel = Logged(log, 0)
+    whole = compute(tmp_path / "g", kernel).tensor()
+    group = zarr.open_group(str(tmp_path / "g"), mode="r+")
+    group["done"][tile] = 0
+    resumed = compute(tmp_path / "g", kernel)
+    assert Path(log).read_text().count("\n") == TILES + 1
+    assert torch.equal(resumed.tensor(), whole)
+
+
 def test_a_finished_store_computes_nothing(tmp_path):
     first = compute(tmp_path / "g")
 
