@@ -15,9 +15,9 @@ from ntkbook.cntk import chain_kernels
 from ntkbook.infinite.plan import Plan
 from ntkbook.nn._parametric import ParametricLayer
 
-# Entries of spatial covariance times layers. Below, the rules need about a second, which the compilation of
-# the fused engine would cost by itself.
-_WORTHWHILE = 2e8
+# Entries of spatial covariance times layers. There the rules need about a fifth of a second a call; the fused
+# engine needs half a second once in a process, to be loaded, and then a fraction of their time.
+_WORTHWHILE = 1e7
 
 
 @dataclass(frozen=True)
