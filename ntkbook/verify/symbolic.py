@@ -185,7 +185,7 @@ def _evaluate(expression: sp.Expr, point: dict[Any, Any]) -> sp.Expr | None:
     except (TypeError, ValueError, ArithmeticError, NotImplementedError):
         # SymPy has no value for this expression: the point says nothing about it.
         return None
-    return value if value.is_number and value.is_finite and value.is_comparable is not None else None
+    return value if value.is_number and value.is_finite else None
 
 
 def _points(sides: tuple[sp.Expr, sp.Expr], rng: random.Random) -> Iterator[dict[Any, Any]]:
