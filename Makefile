@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 2
 PORT   ?= 8000
+N      ?= 3
 
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -17,7 +18,7 @@ COPIED    := $(OTHERS:book/%=_exec/%)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
+.PHONY: help install book executed test seeds lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -69,6 +70,13 @@ $(PAGES): $(EXECUTED) $(COPIED) _config.yml _toc.yml
 test: lint types book  ## everything: lint, types, chapters, pages, and all tests
 	$(BIN)/pytest -n $(JOBS)
 
+seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
+	@rm -rf _seeds
+	@for seed in $$(seq 101 $$((100 + $(N)))); do mkdir -p _seeds/$$seed; cp book/*.ipynb _seeds/$$seed; done
+	@ls _seeds/*/*.ipynb | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} sh -c '\
+		NTKBOOK_SEED=$$(basename $$(dirname {})) $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet \
+		--nbmake --nbmake-timeout=300 {} > {}.log 2>&1 && echo "passed {}" || { cat {}.log; echo "FAILED {}"; exit 1; }'
+
 lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -96,4 +104,4 @@ vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
 	sh book/_static/vendor/fetch.sh
 
 clean:  ## remove what the build made (not .venv)
-	rm -rf _exec _build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _exec _build _seeds .pytest_cache .mypy_cache .ruff_cache

@@ -37,10 +37,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # These pull in matplotlib, SymPy or scikit-learn: loaded when first used.
-    if name in {"data", "operators", "plotting", "verify"}:
-        from importlib import import_module
+# These pull in matplotlib, SymPy or scikit-learn: loaded when first used.
+_LAZY_MODULES = {"data", "estimators", "operators", "plotting", "training", "verify"}
+_LAZY_NAMES = {"NNGPRegressor": "estimators", "NTKClassifier": "estimators", "NTKRegressor": "estimators"}
 
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _LAZY_MODULES:
         return import_module(f"ntkbook.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(import_module(f"ntkbook.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'ntkbook' has no attribute {name!r}")

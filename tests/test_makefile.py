@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 STAND_IN = """#!/bin/sh
 for last; do :; done
 case "$(basename "$0")" in
-pytest) echo "execute $(basename "$last")" >> "$LOG"; ! grep -q FAIL "$last" ;;
+pytest)
+    echo "execute $(basename "$last")${NTKBOOK_SEED:+ with seed $NTKBOOK_SEED}" >> "$LOG"
+    ! grep -q FAIL "$last" ;;
 jupyter-book) echo build >> "$LOG"; mkdir -p _build/html ;;
 python) echo "verify $last" >> "$LOG" ;;
 esac
@@ -39,11 +41,18 @@ def project(tmp_path):
 
 def make(project, *, fails=False, **environment):
     """Run `make book` and return the sorted names of what it ran, the static check left out."""
+    ran = run(project, ["book"], fails=fails, **environment)
+    assert ran[0] == "verify check"
+    return sorted(ran[1:])
+
+
+def run(project, goals, *, fails=False, **environment):
+    """Run make and return the lines that the stand-ins logged, in their order."""
     log = project / "log"
     log.write_text("")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "NTKBOOK_SEED"))}
     done = subprocess.run(
-        ["make", "book"],
+        ["make", *goals],
         cwd=project,
         env={**clean, "LOG": str(log), **environment},
         capture_output=True,
@@ -51,9 +60,7 @@ def make(project, *, fails=False, **environment):
         timeout=60,
     )
     assert (done.returncode != 0) == fails, done.stderr
-    ran = log.read_text().splitlines()
-    assert ran[0] == "verify check"
-    return sorted(ran[1:])
+    return log.read_text().splitlines()
 
 
 def edit(path, text):
@@ -106,8 +113,23 @@ def test_a_new_date_without_a_new_content_executes_nothing(project):
 
 def test_another_seed_executes_all_chapters(project):
     make(project)
-    assert make(project, NTKBOOK_SEED="7") == EVERYTHING
+    assert make(project, NTKBOOK_SEED="7") == [
+        "build",
+        "execute 01_a.ipynb with seed 7",
+        "execute 02_b.ipynb with seed 7",
+    ]
     assert make(project, NTKBOOK_SEED="7") == []
+
+
+def test_every_chapter_is_run_with_other_seeds(project):
+    ran = run(project, ["seeds", "N=2"])
+    chapters = ("01_a.ipynb", "02_b.ipynb")
+    assert sorted(ran) == sorted(f"execute {name} with seed {s}" for name in chapters for s in (101, 102))
+
+
+def test_a_chapter_that_fails_with_another_seed_fails_the_command(project):
+    edit(project / "book/01_a.ipynb", "FAIL")
+    assert len(run(project, ["seeds"], fails=True)) == 6, "the others run all the same"
 
 
 def test_a_failing_chapter_stops_the_build_and_is_tried_again(project):
