@@ -18,7 +18,7 @@ COPIED    := $(OTHERS:book/%=_exec/%)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test seeds lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
+.PHONY: help install book executed test seeds colab lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -77,6 +77,10 @@ seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 		NTKBOOK_SEED=$$(basename $$(dirname {})) $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet \
 		--nbmake --nbmake-timeout=300 {} > {}.log 2>&1 && echo "passed {}" || { cat {}.log; echo "FAILED {}"; exit 1; }'
 
+colab: $(INSTALLED)  ## write a self-contained notebook for each chapter to _colab/
+	@rm -rf _colab
+	@$(BIN)/python -m ntkbook.colab --to _colab
+
 lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -104,4 +108,4 @@ vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
 	sh book/_static/vendor/fetch.sh
 
 clean:  ## remove what the build made (not .venv)
-	rm -rf _exec _build _seeds .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _exec _build _colab _seeds .pytest_cache .mypy_cache .ruff_cache
