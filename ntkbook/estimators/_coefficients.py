@@ -1,0 +1,69 @@
+"""Kernel regression's coefficients at any training time, with weights of the samples."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from ntkbook.dynamics.mse_flow import MSEFlow
+from ntkbook.gram import StoredGram
+from ntkbook.solve import solve
+
+
+def dual_coefficients(
+    gram: Tensor | StoredGram, targets: Tensor, diag_reg: float, t: float, weights: Tensor | None = None
+) -> Tensor:
+    r"""Return A such that k(x, X) A is the prediction at time t, (N, K) in float64.
+
+    .. math:: A = W^{1/2} \varphi_t(W^{1/2} \Theta W^{1/2} + \lambda I)\, W^{1/2} Y,
+        \qquad \varphi_t(\mu) = \frac{1 - e^{-\mu t / (K \sum_i w_i)}}{\mu}
+
+    with :math:`\lambda` = ``diag_reg`` times the weighted mean of the diagonal. A sample of weight 2 counts
+    like two equal samples. Of a singular kernel only the range takes part.
+    """
+    if isinstance(gram, StoredGram):
+        if t != math.inf or weights is not None:
+            raise ValueError(
+                "a stored Gram matrix is solved without being loaded, which serves t=inf without "
+                "sample_weight only; pass its tensor() instead"
+            )
+        return solve(gram, targets, diag_reg)
+    if weights is not None:
+        used = weights > 0
+        coefficients = torch.zeros_like(targets)
+        coefficients[used] = _weighted(gram[used][:, used], targets[used], diag_reg, t, weights[used])
+        return coefficients
+    return _weighted(gram, targets, diag_reg, t, torch.ones_like(targets[:, 0]))
+
+
+def _weighted(gram: Tensor, targets: Tensor, diag_reg: float, t: float, weights: Tensor) -> Tensor:
+    root, total = weights.sqrt()[:, None], float(weights.sum())
+    gram, targets = root * gram * root.mT, root * targets
+    # Both routines take diag_reg in units of the mean of the diagonal, which is a sum over N.
+    diag_reg = diag_reg * len(gram) / total
+    if t == math.inf and diag_reg > 0:
+        return root * solve(gram, targets, diag_reg)
+    flow = MSEFlow(gram, targets, diag_reg=diag_reg)
+    kept = flow.eigenvalues > 0
+    values, vectors = flow.eigenvalues[kept], flow.eigenvectors[:, kept]
+    if t == math.inf:
+        warn_if_singular(flow)
+    gain = -torch.expm1(-values * t / (total * targets.shape[1])) / values
+    coefficients: Tensor = root * (vectors @ (gain[:, None] * (vectors.mT @ targets)))
+    return coefficients
+
+
+def warn_if_singular(flow: MSEFlow) -> None:
+    """Say how much of the training kernel the pseudo-inverse leaves out."""
+    missing = int((flow.eigenvalues == 0).sum())
+    if missing:
+        warnings.warn(
+            f"the kernel of the training inputs is singular to rounding: {missing} of its "
+            f"{len(flow.eigenvalues)} eigenvalues count as 0, and the pseudo-inverse leaves their directions "
+            "out; equal inputs get the mean of their targets. Pass diag_reg > 0, or remove repeated inputs",
+            UserWarning,
+            stacklevel=5,
+        )
