@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_alike, check_choice, check_finite, check_positive, check_tensor
-
-# Rounding of the kernel's entries moves its eigenvalues by at most eps/2 times its Frobenius norm; the
-# rest of the factor allows for the arithmetic that made the entries. Below this an eigenvalue is 0.
-_ROUNDING = 8.0
+from ntkbook.dynamics.propagator import Propagator
+from ntkbook.dynamics.spectrum import check_cross_kernel, check_outputs, check_test_outputs, decompose
 
 
 class MSEFlow:
@@ -51,6 +45,10 @@ class MSEFlow:
     learning_rate : float, optional
         If given, `t` counts steps of gradient descent with this rate, and the exact discrete formulas
         are used: :math:`e^{-c\lambda t}` becomes :math:`(1 - \eta c\lambda)^t` everywhere above.
+    momentum : float, optional
+        :math:`\beta` of the heavy ball, ``torch.optim.SGD``'s, in [0, 1); needs a learning rate. Each
+        mode's factor becomes what `t` steps of :math:`v_{k+1} = \beta v_k - \eta c\lambda r_k`,
+        :math:`r_{k+1} = r_k + v_{k+1}` from rest leave of its residual.
 
     Attributes
     ----------
@@ -71,7 +69,7 @@ class MSEFlow:
     Warns
     -----
     UserWarning
-        If ``learning_rate`` is not below the stable limit :math:`2 / (c\lambda_{\max})`.
+        If ``learning_rate`` is not below the stable limit :math:`2 (1 + \beta) / (c\lambda_{\max})`.
 
     Notes
     -----
@@ -105,32 +103,14 @@ class MSEFlow:
         diag_reg: float = 0.0,
         *,
         learning_rate: float | None = None,
+        momentum: float | None = None,
     ) -> None:
-        check_choice("reduction", reduction, ("mean", "sum"))
-        check_positive("diag_reg", diag_reg, zero_allowed=True)
-        if learning_rate is not None:
-            check_positive("learning_rate", learning_rate)
-        _check_kernel("k_train_train", k_train_train)
-        _check_outputs("y_train", y_train, k_train_train)
-
+        self._spectrum = decompose("k_train_train", k_train_train, diag_reg)
+        check_outputs("y_train", y_train, k_train_train)
         self._like = k_train_train
         self._y = y_train.to(torch.float64)
-        self._rate = 1.0 if reduction == "sum" else 1.0 / y_train.numel()
-        self._learning_rate = learning_rate
-
-        k = k_train_train.to(torch.float64)
-        eigenvalues, self.eigenvectors = torch.linalg.eigh((k + k.T) / 2)
-        regularizer = diag_reg * k.diagonal().mean()
-        noise = _ROUNDING * torch.finfo(k_train_train.dtype).eps * torch.linalg.matrix_norm(k)
-        _check_semidefinite("k_train_train", eigenvalues, regularizer, k_train_train.dtype)
-        # A negative eigenvalue that passed is noise as well; there are about as large ones above 0.
-        noise = torch.maximum(noise, -2 * eigenvalues.amin())
-        if diag_reg == 0:
-            self.eigenvalues = torch.where(eigenvalues > noise, eigenvalues, 0.0)
-        else:
-            self.eigenvalues = eigenvalues.clamp(min=0.0) + regularizer
-        if learning_rate is not None:
-            _warn_if_unstable(learning_rate, self._rate * self.eigenvalues.amax())
+        self._propagator = Propagator(self._spectrum, y_train.shape[1], reduction, learning_rate, momentum)
+        self.eigenvalues, self.eigenvectors = self._spectrum.eigenvalues, self._spectrum.eigenvectors
 
     def train(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs on the training set.
@@ -147,8 +127,8 @@ class MSEFlow:
         -------
         Tensor, shape (N, K), or (T, N, K) for T times
         """
-        _check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
-        remaining, _ = self._factors(self._times(t))
+        check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
+        remaining, _ = self._propagator.factors(t)
         residual = self.eigenvectors.T @ (f0_train.to(torch.float64) - self._y)  # (N, K)
         outputs: Tensor = self._y + self.eigenvectors @ (remaining.unsqueeze(-1) * residual)
         return outputs.to(self._like.dtype)
@@ -171,127 +151,11 @@ class MSEFlow:
         -------
         Tensor, shape (M, K), or (T, M, K) for T times
         """
-        _check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
-        check_tensor("k_test_train", k_test_train, ndim=2)
-        if k_test_train.shape[1] != len(self._y):
-            raise ValueError(
-                f"k_test_train has shape {tuple(k_test_train.shape)} but there are {len(self._y)} training "
-                f"points; it must be (M, {len(self._y)}), test points in the rows"
-            )
-        check_alike("k_test_train", k_test_train, "k_train_train", self._like)
-        check_finite("k_test_train", k_test_train)
-        check_tensor("f0_test", f0_test, ndim=2)
-        wanted = (k_test_train.shape[0], self._y.shape[1])
-        if tuple(f0_test.shape) != wanted:
-            raise ValueError(
-                f"f0_test has shape {tuple(f0_test.shape)}, expected {wanted}: "
-                "a row for each row of k_test_train, a column for each output"
-            )
-        check_alike("f0_test", f0_test, "k_train_train", self._like)
-        check_finite("f0_test", f0_test)
-
-        _, gain = self._factors(self._times(t))
-        k = k_test_train.to(torch.float64)
-        modes = k @ self.eigenvectors  # (M, N)
-        # A kernel's row has no component in the null space; what rounding left there would grow with t.
-        left_over = _ROUNDING * torch.finfo(self._like.dtype).eps * math.sqrt(len(self._y))
-        left_over = left_over * torch.linalg.vector_norm(k, dim=1, keepdim=True)
-        modes = torch.where((self.eigenvalues == 0) & (modes.abs() <= left_over), 0.0, modes)
+        check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
+        check_cross_kernel("k_test_train", k_test_train, self._like)
+        check_test_outputs("f0_test", f0_test, k_test_train, self._y.shape[1])
+        _, gain = self._propagator.factors(t)
         residual = self.eigenvectors.T @ (self._y - f0_train.to(torch.float64))  # (N, K)
-        outputs: Tensor = f0_test.to(torch.float64) + modes @ (gain.unsqueeze(-1) * residual)
+        moved = self._spectrum.cross_modes(k_test_train) @ (gain.unsqueeze(-1) * residual)
+        outputs: Tensor = f0_test.to(torch.float64) + moved
         return outputs.to(self._like.dtype)
-
-    def _factors(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each mode's remaining fraction of its residual, and (1 - that) / eigenvalue: (..., N)."""
-        still = self.eigenvalues == 0
-        t = t.unsqueeze(-1)  # (..., 1)
-        # Any number serves in place of the eigenvalue 0; the limit is put in below.
-        speed = self._rate * torch.where(still, 1.0, self.eigenvalues)  # (N,)
-        if self._learning_rate is None:
-            elapsed, remaining, done = t, torch.exp(-speed * t), -torch.expm1(-speed * t)
-        else:
-            elapsed, step = self._learning_rate * t, self._learning_rate * speed
-            remaining, done = (1 - step) ** t, _done_by_steps(step, t)
-        limit = torch.where(torch.isinf(t), 0.0, self._rate * elapsed)
-        return torch.where(still, 1.0, remaining), torch.where(still, limit, self._rate * done / speed)
-
-    def _times(self, t: float | Tensor) -> Tensor:
-        """Return the times as a float64 tensor of shape () or (T,) on the kernel's device."""
-        times = t.to(torch.float64) if isinstance(t, Tensor) else torch.tensor(float(t), dtype=torch.float64)
-        if times.ndim > 1:
-            raise ValueError(f"t must be a number or a tensor of shape (T,), got shape {tuple(times.shape)}")
-        values = times.flatten().tolist() if isinstance(t, Tensor) else [float(t)]
-        _check_times(values, steps=self._learning_rate is not None)
-        if self._learning_rate is not None and math.inf in values:
-            _check_limit_exists(self._learning_rate, self._rate * self.eigenvalues.amax())
-        return times.to(self._like.device)
-
-
-def _done_by_steps(step: Tensor, t: Tensor) -> Tensor:
-    # log1p keeps the digits of a slow mode; from a step of 1 on, the residual changes its sign.
-    slow = torch.where(step < 0.5, step, 0.5)
-    return torch.where(step < 0.5, -torch.expm1(t * torch.log1p(-slow)), 1 - (1 - step) ** t)
-
-
-def _check_kernel(name: str, k: Tensor) -> None:
-    check_tensor(name, k, ndim=2)
-    if k.shape[0] != k.shape[1]:
-        raise ValueError(f"{name} must be square, one row for each training point, got {tuple(k.shape)}")
-    check_finite(name, k)
-    _check_symmetric(name, k)
-
-
-def _check_symmetric(name: str, k: Tensor) -> None:
-    gap, size = float((k - k.T).abs().max()), float(k.abs().max())
-    if gap > math.sqrt(torch.finfo(k.dtype).eps) * size:
-        raise ValueError(
-            f"{name} is not symmetric: entries differ from their mirror images by up to {gap:.3g}, where the "
-            f"largest is {size:.3g}; pass the kernel of one set of points with itself"
-        )
-
-
-def _check_semidefinite(name: str, eigenvalues: Tensor, regularizer: Tensor, dtype: torch.dtype) -> None:
-    smallest, largest, added = (float(v) for v in (eigenvalues.amin(), eigenvalues.amax(), regularizer))
-    if smallest + added < -math.sqrt(torch.finfo(dtype).eps) * max(largest, -smallest):
-        raise ValueError(
-            f"{name} is not positive semi-definite: its smallest eigenvalue is {smallest:.3g}, its largest "
-            f"{largest:.3g}; compute the kernel in higher precision, or add {-smallest:.3g} or more to its "
-            "diagonal with diag_reg"
-        )
-
-
-def _check_outputs(name: str, value: Tensor, k: Tensor, *, columns: int | None = None) -> None:
-    check_tensor(name, value, ndim=2)
-    if value.shape[0] != k.shape[0] or columns not in (None, value.shape[1]):
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)}, expected ({k.shape[0]}, {columns or 'K'}): "
-            f"a row for each of the {k.shape[0]} training points, a column for each output"
-        )
-    check_alike(name, value, "k_train_train", k)
-    check_finite(name, value)
-
-
-def _check_times(values: list[float], *, steps: bool) -> None:
-    for value in values:
-        if not value >= 0:
-            raise ValueError(f"t must not be negative or NaN, got {value}")
-        if steps and value != math.inf and value != math.floor(value):
-            raise ValueError(f"t counts steps where learning_rate is given: a whole number, not {value}")
-
-
-def _check_limit_exists(learning_rate: float, fastest: Tensor) -> None:
-    if learning_rate * float(fastest) >= 2:
-        raise ValueError(
-            f"there is no limit at t = inf: learning_rate={learning_rate:g} is not below "
-            f"{2 / float(fastest):.6g}, so the residual does not decay"
-        )
-
-
-def _warn_if_unstable(learning_rate: float, fastest: Tensor) -> None:
-    if learning_rate * float(fastest) >= 2:
-        warnings.warn(
-            f"learning_rate={learning_rate:g} is not below the stable limit {2 / float(fastest):.6g}: "
-            "the predicted residual does not decay",
-            UserWarning,
-            stacklevel=3,
-        )
