@@ -1,5 +1,16 @@
 """From a kernel to what training will do."""
 
+from ntkbook.dynamics.ensemble import Gaussian, ensemble, nngp_posterior
+from ntkbook.dynamics.loss_flow import LossFlow
 from ntkbook.dynamics.mse_flow import MSEFlow
+from ntkbook.dynamics.rates import critical_learning_rate, max_learning_rate
 
-__all__ = ["MSEFlow"]
+__all__ = [
+    "Gaussian",
+    "LossFlow",
+    "MSEFlow",
+    "critical_learning_rate",
+    "ensemble",
+    "max_learning_rate",
+    "nngp_posterior",
+]

@@ -1,0 +1,234 @@
+"""Mean and covariance of infinitely wide networks over their initializations, during and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ntkbook._validation import check_choice, check_finite, check_positive, check_tensor
+from ntkbook.dynamics.propagator import Propagator
+from ntkbook.dynamics.spectrum import check_cross_kernel, check_outputs, decompose
+
+
+class KernelPair(Protocol):
+    """What a kernel function returns: a network's covariance and tangent kernel."""
+
+    @property
+    def nngp(self) -> Tensor:
+        """(N1, N2)."""
+        ...
+
+    @property
+    def ntk(self) -> Tensor:
+        """(N1, N2)."""
+        ...
+
+
+KernelFunction = Callable[..., KernelPair]
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian of K independent outputs with one covariance.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (M, K), or (T, M, K)
+    covariance : Tensor, shape (M, M), or (T, M, M)
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def ensemble(
+    kernel: KernelFunction,
+    x_train: Tensor,
+    y_train: Tensor,
+    x_test: Tensor | None,
+    t: float | Tensor,
+    train: str = "all",
+    *,
+    reduction: str = "mean",
+    diag_reg: float = 0.0,
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+) -> Gaussian:
+    r"""Return mean and covariance, over initializations, of a wide network trained on the squared loss.
+
+    At initialization the outputs are Gaussian with mean 0 and covariance :math:`\mathcal K`, the NNGP
+    kernel. Training acts on them linearly, so they stay Gaussian. With
+    :math:`\mathcal M_t = \Theta^{-1}(I - e^{-c\Theta t})` on the training set X,
+
+    .. math::
+        \mu_t = \Theta(x, X)\,\mathcal M_t\,Y, \qquad
+        \Sigma_t = \mathcal K(x, x') + A_t \mathcal K(X, X) A_t'^\top
+            - A_t \mathcal K(X, x') - \mathcal K(x, X) A_t'^\top, \qquad A_t = \Theta(x, X)\,\mathcal M_t.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(x)`` and ``kernel(x1, x2)`` return an object with ``nngp`` and ``ntk``, (N1, N2): such as
+        ``ntkbook.infinite_width(net)``.
+    x_train : Tensor
+        N training inputs.
+    y_train : Tensor, shape (N, K)
+        Targets.
+    x_test : Tensor, optional
+        M test inputs. None: the training inputs themselves, M = N.
+    t : float, Tensor of shape () or (T,)
+        Times, ``math.inf`` included; whole numbers of steps with a learning rate.
+    train : {"all", "last_layer"}
+        ``"last_layer"`` trains the last layer's weights only, and :math:`\mathcal K` then takes the place of
+        :math:`\Theta`. At infinite time this is `nngp_posterior`: sampling from the posterior by training.
+    reduction, learning_rate, momentum
+        As in `MSEFlow`.
+    diag_reg : float
+        This times the mean of the training kernel's diagonal is added to it, as in `MSEFlow`. With
+        ``train="last_layer"`` each network's targets also have noise of this variance drawn for them, so that
+        infinite time remains the posterior, of a model with this noise.
+
+    Returns
+    -------
+    Gaussian
+        A named tuple ``(mean, covariance)``: (M, K) and (M, M), or (T, M, K) and (T, M, M) for T times. The K
+        outputs are independent and share the covariance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If arguments do not fit each other; the message names the argument.
+
+    Warns
+    -----
+    UserWarning
+        If ``learning_rate`` is not below the stable limit.
+
+    Notes
+    -----
+    Cost: the kernels, :math:`O(N^3)` once, and :math:`O(TN^2M + TNM^2)`. Float64 within.
+
+    neural-tangents' ``gradient_descent_mse_ensemble(kernel_fn, x, y, diag_reg=...)`` is ``"all"`` with
+    ``get="ntk"``, ``"last_layer"`` with ``get="nngp"``, in the same unit of time.
+
+    Source: Lee et al. (2019), equations 15 and 16.
+
+    Examples
+    --------
+    >>> import math, torch
+    >>> from ntkbook import infinite_width, nn
+    >>> from ntkbook.dynamics import ensemble
+    >>> net = torch.nn.Sequential(nn.Linear(1, 64), torch.nn.ReLU(), nn.Linear(64, 1))
+    >>> x = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    >>> times = torch.tensor([0.0, math.inf])
+    >>> mean, covariance = ensemble(infinite_width(net), x, x.clone(), None, times)
+    >>> mean.squeeze(2)
+    tensor([[ 0.,  0.],
+            [-1.,  1.]], dtype=torch.float64)
+    >>> covariance[1].abs().max() < 1e-14
+    tensor(True)
+    """
+    check_choice("train", train, ("all", "last_layer"))
+    train_pair = kernel(x_train)
+    dynamics, initial = _matrices(train_pair, train)
+    spectrum = decompose("kernel(x_train)", dynamics, diag_reg)
+    check_outputs("y_train", y_train, dynamics)
+    propagator = Propagator(spectrum, y_train.shape[1], reduction, learning_rate, momentum)
+    remaining, gain = propagator.factors(t)
+    vectors, targets, prior = spectrum.eigenvectors, y_train.to(torch.float64), initial.to(torch.float64)
+    if train == "last_layer":
+        prior = prior + spectrum.regularizer * torch.eye(len(prior), dtype=prior.dtype, device=prior.device)
+
+    if x_test is None:
+        decay = (vectors * remaining.unsqueeze(-2)) @ vectors.T  # (..., N, N)
+        mean, covariance = targets - decay @ targets, decay @ prior @ decay.mT
+    else:
+        cross_dynamics, cross = _matrices(kernel(x_test, x_train), train)
+        check_cross_kernel("kernel(x_test, x_train)", cross_dynamics, dynamics)
+        test = kernel(x_test).nngp.to(torch.float64)
+        response = (spectrum.cross_modes(cross_dynamics) * gain.unsqueeze(-2)) @ vectors.T  # A_t: (..., M, N)
+        mean = response @ targets
+        mixed = response @ cross.to(torch.float64).T
+        covariance = test + response @ prior @ response.mT - mixed - mixed.mT
+    return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
+
+
+def nngp_posterior(
+    kernel: KernelFunction,
+    x_train: Tensor,
+    y_train: Tensor,
+    x_test: Tensor,
+    noise: float = 0.0,
+) -> Gaussian:
+    r"""Return the posterior of the NNGP, a Bayesian network of infinite width, given noisy targets.
+
+    .. math::
+        \mu = \mathcal K(x, X)\,(\mathcal K + \sigma^2 I)^{-1}\,Y, \qquad
+        \Sigma = \mathcal K(x, x') - \mathcal K(x, X)\,(\mathcal K + \sigma^2 I)^{-1}\,\mathcal K(X, x').
+
+    Parameters
+    ----------
+    kernel : callable
+        As for `ensemble`; only ``nngp`` is used.
+    x_train : Tensor
+        N training inputs.
+    y_train : Tensor, shape (N, K)
+        Targets.
+    x_test : Tensor
+        M test inputs.
+    noise : float
+        :math:`\sigma^2`, the variance of independent Gaussian noise on the targets, in their units squared.
+
+    Returns
+    -------
+    Gaussian
+        A named tuple ``(mean, covariance)``: (M, K), and (M, M) of the function without the noise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If arguments do not fit each other; the message names the argument.
+
+    Notes
+    -----
+    Cost: the kernels and :math:`O(N^3 + N^2M + NM^2)`. Without noise a singular kernel has its
+    pseudo-inverse. Source: Rasmussen and Williams (2006), equations 2.23 and 2.24.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ntkbook import infinite_width, nn
+    >>> from ntkbook.dynamics import nngp_posterior
+    >>> net = torch.nn.Sequential(nn.Linear(1, 64), torch.nn.ReLU(), nn.Linear(64, 1))
+    >>> x = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    >>> mean, covariance = nngp_posterior(infinite_width(net), x, x.clone(), 3 * x[:1], noise=0.1)
+    >>> mean.item(), covariance.item()  # the function is linear on this side of 0
+    (2.8846..., 0.1730...)
+    """
+    check_positive("noise", noise, zero_allowed=True)
+    k, k_test_train, k_test = (kernel(*x).nngp for x in ((x_train,), (x_test, x_train), (x_test,)))
+    spectrum = decompose("kernel(x_train).nngp", k)
+    check_outputs("y_train", y_train, k)
+    check_cross_kernel("kernel(x_test, x_train).nngp", k_test_train, k)
+    modes = spectrum.cross_modes(k_test_train)  # (M, N)
+    noisy = spectrum.eigenvalues + noise
+    weighted = modes * torch.where(noisy > 0, 1 / noisy, 0.0)
+    mean = weighted @ (spectrum.eigenvectors.T @ y_train.to(torch.float64))
+    covariance = k_test.to(torch.float64) - weighted @ modes.T
+    return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
+
+
+def _matrices(pair: KernelPair, train: str) -> tuple[Tensor, Tensor]:
+    """Return the kernel that training moves by, and the covariance at initialization: (N1, N2) both."""
+    initial = check_tensor("the kernel's nngp", pair.nngp, ndim=2)
+    check_finite("the kernel's nngp", initial)
+    return (pair.ntk if train == "all" else initial), initial
+
+
+def _symmetric(covariance: Tensor) -> Tensor:
+    """Undo what rounding did to symmetry, and to the sign of a variance that should be 0."""
+    covariance = (covariance + covariance.mT) / 2
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    return covariance - torch.diag_embed(variance.clamp(max=0.0))

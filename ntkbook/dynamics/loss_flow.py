@@ -1,0 +1,227 @@
+"""Gradient flow with a constant kernel on any differentiable loss, with or without momentum, as an ODE."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from ntkbook._validation import check_positive
+from ntkbook.dynamics.losses import LossFunction, make_loss
+from ntkbook.dynamics.propagator import check_momentum
+from ntkbook.dynamics.spectrum import (
+    check_cross_kernel,
+    check_outputs,
+    check_test_outputs,
+    check_times,
+    decompose,
+)
+
+
+class LossFlow:
+    r"""Predict the outputs during training on any loss, by solving the differential equation.
+
+    With a constant kernel :math:`\Theta` and a loss :math:`\mathcal L` of the training outputs,
+
+    .. math::
+        \dot f_t(X) = -\eta\,\Theta\,\nabla\mathcal L(f_t(X)), \qquad
+        \dot f_t(x) = -\eta\,\Theta(x, X)\,\nabla\mathcal L(f_t(X)).
+
+    Time is measured in steps of gradient descent with learning rate :math:`\eta`, which this equation
+    follows as long as :math:`\eta` is small; :math:`\eta t` alone matters. With momentum :math:`\beta` the
+    equation is
+
+    .. math::
+        \ddot f_t + (1 - \beta)\,\dot f_t = -\eta\,\Theta\,\nabla\mathcal L(f_t(X)), \qquad \dot f_0 = 0,
+
+    which is :math:`f_{k+1} - f_k = \beta\,(f_k - f_{k-1}) - \eta\,\Theta\,\nabla\mathcal L(f_k)` with its
+    differences replaced by derivatives. Here :math:`\eta` and t do not enter by their product.
+
+    Parameters
+    ----------
+    k_train_train : Tensor, shape (N, N)
+        Symmetric, positive semi-definite; it may be singular.
+    y_train : Tensor, shape (N, K)
+        Targets.
+    loss : {"cross_entropy", "mse", "logistic", "huber"} or callable
+        ``"cross_entropy"``: softmax, targets one-hot or rows of probabilities. ``"mse"``: half the squares,
+        as in `MSEFlow`. ``"logistic"``: :math:`\log(1 + e^{-yf})`, targets -1 and 1. ``"huber"``: half the
+        square for errors below 1, linear beyond. A callable takes outputs and targets, (N, K) in float64 on
+        the kernel's device, and returns a scalar that autograd can differentiate in the first.
+    momentum : float, optional
+        :math:`\beta` in [0, 1). None is gradient flow. 0 is not: the equation then still has inertia.
+    learning_rate : float
+        :math:`\eta`, the unit of time.
+    reduction : {"mean", "sum"}
+        Of the named losses, as in ``torch.nn.functional``: ``"mean"`` divides the cross-entropy by N and the
+        others by NK. Has no effect on a callable.
+    tolerance : float
+        Error of the outputs that the solver aims at, in each step and relative to how far outputs have moved.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a floating-point tensor.
+    ValueError
+        If shapes, dtypes or devices do not fit, an entry is NaN or infinite, targets are none of the loss's,
+        or the kernel is asymmetric or has a negative eigenvalue.
+
+    Notes
+    -----
+    The state is :math:`u = \Lambda^{1/2} V^\top\alpha` with :math:`\Theta = V\Lambda V^\top` and
+    :math:`\dot\alpha = -\eta\nabla\mathcal L`, so that :math:`f_t = f_0 + V\Lambda^{1/2}u` and
+    :math:`\lVert u\rVert` is the distance moved in the kernel's Hilbert space: an error of u bounds that of
+    every output, at test points as well, which do not enlarge the system. The solver is SciPy's ``DOP853``.
+
+    A call of `test` after `train` with the same times and start does not solve again.
+
+    neural-tangents' ``gradient_descent(loss, k, y, learning_rate, momentum)`` solves the same equations in
+    the same unit of time. Its documentation averages the cross-entropy over all NK entries: that is
+    ``learning_rate / K`` here.
+
+    Source: Lee et al. (2019), equations 5 and 6, and section 2.4 for momentum.
+
+    Examples
+    --------
+    One point, two classes: the difference of the outputs grows like log t, without bound.
+
+    >>> import torch
+    >>> from ntkbook.dynamics import LossFlow
+    >>> k, y = torch.ones(1, 1, dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    >>> f = LossFlow(k, y).train(torch.tensor([1e2, 1e4]), torch.zeros_like(y))
+    >>> f[:, 0, 0] - f[:, 0, 1]
+    tensor([5.2767, 9.9030], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        k_train_train: Tensor,
+        y_train: Tensor,
+        loss: str | LossFunction = "cross_entropy",
+        momentum: float | None = None,
+        learning_rate: float = 1.0,
+        *,
+        reduction: str = "mean",
+        tolerance: float = 1e-10,
+    ) -> None:
+        self._spectrum = decompose("k_train_train", k_train_train)
+        check_outputs("y_train", y_train, k_train_train)
+        self._like = k_train_train
+        self._y = y_train.to(torch.float64)
+        self._loss = make_loss(loss, reduction, self._y)
+        self._friction = None if momentum is None else 1 - check_momentum(momentum)
+        self._learning_rate = check_positive("learning_rate", learning_rate)
+        self._tolerance = check_positive("tolerance", tolerance)
+        eigenvalues = self._spectrum.eigenvalues
+        # A mode that carries no output is integrated too, in a unit of its own: a cross kernel may see it.
+        unit = torch.where(eigenvalues > 0, eigenvalues, self._spectrum.noise.clamp(min=1e-300)).sqrt()
+        self._unit = unit.unsqueeze(1)  # (N, 1)
+        self._features = self._spectrum.eigenvectors * eigenvalues.sqrt()  # (N, N)
+        self._solved: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def train(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
+        r"""Predict the outputs on the training set.
+
+        Parameters
+        ----------
+        t : float, Tensor of shape () or (T,)
+            Times in any order, not negative, not necessarily whole. ``math.inf`` is refused: `MSEFlow` has
+            the limit of the squared loss, and a loss whose minimum lies at infinity has none.
+        f0_train : Tensor, shape (N, K)
+            The outputs at time 0.
+
+        Returns
+        -------
+        Tensor, shape (N, K), or (T, N, K) for T times
+
+        Raises
+        ------
+        ValueError
+            If a time is negative or infinite.
+        RuntimeError
+            If the solver fails, with its reason.
+        """
+        coefficients = self._solve(t, f0_train)
+        moved = (self._spectrum.eigenvectors * self._spectrum.eigenvalues) @ coefficients
+        return (f0_train.to(torch.float64) + moved).to(self._like.dtype)
+
+    def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
+        r"""Predict the outputs at test points.
+
+        Parameters
+        ----------
+        t : float, Tensor of shape () or (T,)
+            As for `train`.
+        k_test_train : Tensor, shape (M, N)
+            The kernel between test and training points.
+        f0_test : Tensor, shape (M, K)
+            Test outputs at time 0.
+        f0_train : Tensor, shape (N, K)
+            Training outputs at time 0.
+
+        Returns
+        -------
+        Tensor, shape (M, K), or (T, M, K) for T times
+        """
+        check_cross_kernel("k_test_train", k_test_train, self._like)
+        check_test_outputs("f0_test", f0_test, k_test_train, self._y.shape[1])
+        moved = self._spectrum.cross_modes(k_test_train) @ self._solve(t, f0_train)
+        return (f0_test.to(torch.float64) + moved).to(self._like.dtype)
+
+    def _solve(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
+        """Return V^T alpha at the times: (..., N, K), float64."""
+        check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
+        times, values = check_times(t)
+        if math.inf in values:
+            raise ValueError(
+                f"t = inf is not for the solver of loss {self._loss.name}: pass a finite time, or use MSEFlow "
+                "for the squared loss; where the minimum lies at infinity, outputs grow without bound"
+            )
+        known = self._solved
+        if known is None or not (torch.equal(known[0], times) and torch.equal(known[1], f0_train)):
+            self._solved = known = (times.clone(), f0_train.clone(), self._integrate(values, f0_train))
+        return known[2].reshape(*times.shape, *self._y.shape)
+
+    def _integrate(self, values: list[float], f0_train: Tensor) -> Tensor:
+        f0, y, device = f0_train.to(torch.float64), self._y, self._like.device
+        pull = -self._learning_rate * self._spectrum.eigenvectors.T * self._unit  # (N, N)
+        size = y.numel()
+
+        def force(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            f = f0 + self._features @ torch.from_numpy(u).to(device).reshape(y.shape)
+            return (pull @ self._loss.gradient(f, y)).reshape(-1).cpu().numpy()
+
+        def velocity(_: float, state: NDArray[np.float64]) -> NDArray[np.float64]:
+            if self._friction is None:
+                return force(state)
+            u, v = state[:size], state[size:]
+            return np.concatenate([v, force(u) - self._friction * v])
+
+        # An output is u times a feature vector, whose length is the root of the kernel's diagonal.
+        longest = math.sqrt(max(float(self._like.diagonal().max()), 1e-300))
+        stops, place = np.unique(values, return_inverse=True)
+        state = np.zeros(size if self._friction is None else 2 * size)
+        found, now, first_step = [], 0.0, None
+        for stop in stops:
+            if stop > now:
+                solution = solve_ivp(
+                    velocity,
+                    (now, stop),
+                    state,
+                    method="DOP853",
+                    first_step=None if first_step is None else min(first_step, stop - now),
+                    rtol=self._tolerance,
+                    atol=self._tolerance / longest,
+                )
+                if not solution.success:
+                    raise RuntimeError(f"the ODE solver stopped before t = {stop:g}: {solution.message}")
+                now, state = stop, solution.y[:, -1]
+                # The last step was cut off at the stop; the one before tells the pace.
+                first_step = float(np.diff(solution.t)[-2:].max())
+            found.append(state[:size])
+        u = torch.from_numpy(np.stack(found)).to(device).reshape(-1, *y.shape)
+        return u[torch.from_numpy(place).to(device)] / self._unit

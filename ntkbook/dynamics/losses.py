@@ -1,0 +1,126 @@
+"""The losses of function-space training: value, gradient in the outputs, and what targets they accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntkbook._validation import check_choice
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+# Rows of probabilities may have come from single precision.
+_SUM_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss on the outputs of all training points, float64 (N, K) each.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    value : callable
+        ``value(f, y)``: a tensor of shape ().
+    gradient : callable
+        ``gradient(f, y)``: the derivative of ``value`` in f, (N, K).
+    """
+
+    name: str
+    value: LossFunction
+    gradient: LossFunction
+
+
+def make_loss(loss: str | LossFunction, reduction: str, y: Tensor) -> Loss:
+    """Return the loss of this name, or wrap a callable, and check the targets for it.
+
+    ``reduction="mean"`` divides a sum over all entries by N for the cross-entropy, by NK for the others, as
+    ``torch.nn.functional`` does; a callable is used as it is.
+    """
+    check_choice("reduction", reduction, ("mean", "sum"))
+    if not isinstance(loss, str):
+        if not callable(loss):
+            raise TypeError(f"loss must be a name or a callable loss(f, y), got {type(loss).__name__}")
+        return _from_callable(loss)
+    check_choice("loss", loss, tuple(_NAMED))
+    check_targets, value, gradient, per_sample = _NAMED[loss]
+    check_targets(y)
+    scale = 1.0 if reduction == "sum" else 1.0 / (len(y) if per_sample else y.numel())
+    return Loss(loss, lambda f, y: scale * value(f, y), lambda f, y: scale * gradient(f, y))
+
+
+def _from_callable(loss: LossFunction) -> Loss:
+    name = getattr(loss, "__name__", type(loss).__name__)
+
+    def gradient(f: Tensor, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = f.detach().requires_grad_()
+            value = loss(leaf, y)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                received = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(
+                    f"loss {name} must return a tensor with one entry, got {received}; "
+                    "sum or average over the samples"
+                )
+            if not value.requires_grad:
+                raise ValueError(f"loss {name} does not depend on f by differentiable operations")
+            (result,) = torch.autograd.grad(value, leaf)
+        return result
+
+    return Loss(name, lambda f, y: loss(f, y).detach().reshape(()), gradient)
+
+
+def _any(y: Tensor) -> None:
+    """Accept all targets."""
+
+
+def _probabilities(y: Tensor) -> None:
+    if y.shape[1] < 2:
+        raise ValueError(
+            "loss='cross_entropy' needs two columns of targets or more, one for each class, got shape "
+            f"{tuple(y.shape)}; for one output and labels -1 and 1 use loss='logistic'"
+        )
+    negative, off = float(y.min()), float((y.sum(1) - 1).abs().max())
+    if negative < 0 or off > _SUM_TOLERANCE:
+        raise ValueError(
+            "y_train must hold probabilities in its rows for loss='cross_entropy', such as one-hot labels: "
+            f"its smallest entry is {negative:.3g}, and a row's sum differs from 1 by {off:.3g}; "
+            "use torch.nn.functional.one_hot(labels).to(k_train_train)"
+        )
+
+
+def _signs(y: Tensor) -> None:
+    wrong = y[y.abs() != 1]
+    if len(wrong):
+        raise ValueError(
+            f"y_train must hold -1 and 1 for loss='logistic', got {float(wrong[0]):.6g}; "
+            "labels 0 and 1 become 2 * y_train - 1"
+        )
+
+
+def _cross_entropy(f: Tensor, y: Tensor) -> Tensor:
+    return -(torch.log_softmax(f, 1) * y).sum()
+
+
+def _squared(f: Tensor, y: Tensor) -> Tensor:
+    return 0.5 * (f - y).square().sum()
+
+
+def _logistic(f: Tensor, y: Tensor) -> Tensor:
+    return torch.nn.functional.softplus(-y * f).sum()
+
+
+def _huber(f: Tensor, y: Tensor) -> Tensor:
+    return torch.nn.functional.huber_loss(f, y, reduction="sum")
+
+
+_NAMED: dict[str, tuple[Callable[[Tensor], None], LossFunction, LossFunction, bool]] = {
+    "cross_entropy": (_probabilities, _cross_entropy, lambda f, y: torch.softmax(f, 1) - y, True),
+    "mse": (_any, _squared, lambda f, y: f - y, False),
+    "logistic": (_signs, _logistic, lambda f, y: -y * torch.sigmoid(-y * f), False),
+    "huber": (_any, _huber, lambda f, y: (f - y).clamp(-1, 1), False),
+}
