@@ -18,9 +18,10 @@ from ntkbook.estimators import _networks
 from ntkbook.estimators._coefficients import dual_coefficients
 from ntkbook.estimators._networks import Activation, Network
 from ntkbook.gram import StoredGram
-from ntkbook.infinite import InfiniteWidthKernel
+from ntkbook.infinite import InfiniteWidthKernel, Kernel
+from ntkbook.nn._parametric import Scale
 
-# Entries of the kernel between one batch of test inputs and the training inputs: 32 MiB.
+# Entries of each kernel between one batch of test inputs and the training inputs: 32 MiB.
 _BATCH_ENTRIES = 2**22
 
 
@@ -40,21 +41,23 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         """Check inputs as scikit-learn does; a network may take images or sequences."""
         return validate_data(self, X, dtype=np.float64, allow_nd=self.net is not None, **options)
 
-    def _make_kernel(self, n_features: int) -> InfiniteWidthKernel:
+    def _make_kernel(self, n_features: int, **scales: Scale) -> InfiniteWidthKernel:
+        """Return the kernel of the network, if need be with other scales than the parameters say."""
         return _networks.network_kernel(
             self.net,
             n_features,
             depth=self.depth,
-            w_std=self.w_std,
-            b_std=self.b_std,
+            w_std=scales.get("w_std", self.w_std),
+            b_std=scales.get("b_std", self.b_std),
             activation=self.activation,
         )
 
-    def _across(self, X: NDArray[np.float64], name: str) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (rows, kernel between these rows of X and the training inputs)."""
+    def _across(self, X: NDArray[np.float64]) -> Iterator[Kernel]:
+        """Yield the kernel between batches of the rows of X and the training inputs."""
         x_fit = torch.tensor(self.X_fit_)
-        for rows in batches(len(X), len(x_fit)):
-            yield rows, _networks.matrix(self.kernel_, name, torch.tensor(X[rows]), x_fit)
+        size = max(1, _BATCH_ENTRIES // len(x_fit))
+        for begin in range(0, len(X), size):
+            yield _networks.evaluate(self.kernel_, torch.tensor(X[begin : begin + size]), x_fit)
 
 
 class NTKPredictor(NetworkEstimator):
@@ -124,7 +127,7 @@ class NTKPredictor(NetworkEstimator):
             gram = X if isinstance(X, StoredGram) else torch.tensor(X)
         else:
             self.kernel_, self.X_fit_ = self._make_kernel(X.shape[1]), X
-            gram = _networks.matrix(self.kernel_, self.kernel, torch.tensor(X))
+            gram = getattr(_networks.evaluate(self.kernel_, torch.tensor(X)), self.kernel)
         coefficients = dual_coefficients(gram, torch.tensor(targets), self.diag_reg, float(self.t), weights)
         self.dual_coef_ = coefficients.numpy()
         return self
@@ -144,14 +147,8 @@ class NTKPredictor(NetworkEstimator):
         X = self._validate(X, reset=False)
         if self.kernel == "precomputed":
             return (torch.tensor(X) @ coefficients).numpy()
-        return torch.cat([k @ coefficients for _, k in self._across(X, self.kernel)]).numpy()
-
-
-def batches(n: int, columns: int) -> Iterator[slice]:
-    """Yield slices of n rows, as many rows each as a batch of kernel rows may have."""
-    size = max(1, _BATCH_ENTRIES // columns)
-    for begin in range(0, n, size):
-        yield slice(begin, min(begin + size, n))
+        outputs = [getattr(k, self.kernel) @ coefficients for k in self._across(X)]
+        return torch.cat(outputs).numpy()
 
 
 def _weights(sample_weight: ArrayLike, X: Any) -> Tensor:

@@ -31,28 +31,29 @@ def dual_coefficients(
                 "sample_weight only; pass its tensor() instead"
             )
         return solve(gram, targets, diag_reg)
-    if weights is not None:
-        used = weights > 0
-        coefficients = torch.zeros_like(targets)
-        coefficients[used] = _weighted(gram[used][:, used], targets[used], diag_reg, t, weights[used])
-        return coefficients
-    return _weighted(gram, targets, diag_reg, t, torch.ones_like(targets[:, 0]))
+    if weights is None:
+        return _regularized(gram, targets, diag_reg, t, total=len(gram))
+    used = weights > 0
+    root, total = weights[used].sqrt()[:, None], float(weights.sum())
+    # diag_reg counts in units of the mean of the diagonal, which is a sum over N.
+    inside = _regularized(
+        root * gram[used][:, used] * root.mT, root * targets[used], diag_reg * len(root) / total, t, total
+    )
+    coefficients = torch.zeros_like(targets)
+    coefficients[used] = root * inside
+    return coefficients
 
 
-def _weighted(gram: Tensor, targets: Tensor, diag_reg: float, t: float, weights: Tensor) -> Tensor:
-    root, total = weights.sqrt()[:, None], float(weights.sum())
-    gram, targets = root * gram * root.mT, root * targets
-    # Both routines take diag_reg in units of the mean of the diagonal, which is a sum over N.
-    diag_reg = diag_reg * len(gram) / total
+def _regularized(gram: Tensor, targets: Tensor, diag_reg: float, t: float, total: float) -> Tensor:
     if t == math.inf and diag_reg > 0:
-        return root * solve(gram, targets, diag_reg)
+        return solve(gram, targets, diag_reg)
     flow = MSEFlow(gram, targets, diag_reg=diag_reg)
-    kept = flow.eigenvalues > 0
-    values, vectors = flow.eigenvalues[kept], flow.eigenvectors[:, kept]
     if t == math.inf:
         warn_if_singular(flow)
+    kept = flow.eigenvalues > 0
+    values, vectors = flow.eigenvalues[kept], flow.eigenvectors[:, kept]
     gain = -torch.expm1(-values * t / (total * targets.shape[1])) / values
-    coefficients: Tensor = root * (vectors @ (gain[:, None] * (vectors.mT @ targets)))
+    coefficients: Tensor = vectors @ (gain[:, None] * (vectors.mT @ targets))
     return coefficients
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ntkbook import nn
-from ntkbook._validation import check_positive
-from ntkbook.infinite import InfiniteWidthKernel, infinite_width
+from ntkbook.infinite import InfiniteWidthKernel, Kernel, infinite_width
+from ntkbook.nn._parametric import Scale
 
 Activation = str | torch.nn.Module
 Network = torch.nn.Module | InfiniteWidthKernel
@@ -40,8 +40,8 @@ def network_kernel(
     n_features: int,
     *,
     depth: int,
-    w_std: float,
-    b_std: float,
+    w_std: Scale,
+    b_std: Scale,
     activation: Activation,
 ) -> InfiniteWidthKernel:
     """Return the kernel of ``net``, or of the fully-connected network that the other arguments describe."""
@@ -50,8 +50,6 @@ def network_kernel(
             raise ValueError(
                 f"depth must be a whole number of hidden layers, 0 for a linear model; got {depth!r}"
             )
-        check_positive("w_std", w_std)
-        check_positive("b_std", b_std, zero_allowed=True)
         # The widths do not matter: the kernel is that of the limit.
         sizes = [n_features] + [1] * int(depth) + [1]
         return infinite_width(nn.mlp(sizes, activation=_module(activation), w_std=w_std, b_std=b_std))
@@ -73,16 +71,16 @@ def network_kernel(
     return infinite_width(net)
 
 
-def matrix(kernel: InfiniteWidthKernel, name: str, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """Return the kernel's field ``name`` as a matrix (N1, N2)."""
+def evaluate(kernel: InfiniteWidthKernel, x1: Tensor, x2: Tensor | None = None) -> Kernel:
+    """Return the kernel of two batches, with matrices (N1, N2) in its fields ``nngp`` and ``ntk``."""
     with torch.no_grad():
-        values: Tensor = getattr(kernel(x1, x2), name)
-    if values.ndim != 2:
+        value = kernel(x1, x2)
+    if value.nngp.ndim != 2:
         raise ValueError(
-            f"the network has outputs at {tuple(values.shape[2:])} positions, and an estimator needs one; "
+            f"the network has outputs at {tuple(value.nngp.shape[2:])} positions, an estimator needs one; "
             "end it with Flatten or a global pool and a dense layer"
         )
-    return values
+    return value
 
 
 def _module(activation: Activation) -> torch.nn.Module:

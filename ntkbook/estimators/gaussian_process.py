@@ -17,6 +17,7 @@ from ntkbook.dynamics.mse_flow import MSEFlow
 from ntkbook.estimators import _networks
 from ntkbook.estimators._base import NetworkEstimator
 from ntkbook.estimators._coefficients import warn_if_singular
+from ntkbook.estimators._likelihood import log_likelihood, maximize_likelihood, regularized
 from ntkbook.estimators._networks import Activation, Network
 
 
@@ -36,9 +37,14 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         As in :class:`NTKRegressor`.
     diag_reg : float
         The variance of the noise, in units of the mean of the training kernel's diagonal.
+    optimize : bool
+        Whether `fit` moves ``w_std``, ``b_std`` and ``diag_reg`` from the given values uphill to a local
+        maximum of the marginal likelihood, by L-BFGS-B with gradients through the kernel. Not with ``net``.
 
     Attributes
     ----------
+    w_std_, b_std_, diag_reg_ : float
+        The values in use: as given, or with ``optimize`` those found.
     noise_variance_ : float
         :math:`\lambda`.
     log_marginal_likelihood_value_ : float
@@ -66,8 +72,8 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     pseudo-inverse on the kernel's range. `predict` of M inputs makes the kernel in batches of at most
     32 MiB; the standard deviation costs another :math:`N^2 M`, the covariance an M x M matrix.
 
-    The noise and the network's scales may be chosen by the likelihood: with gradients, see
-    :class:`ntkbook.gpytorch_kernel.NetworkKernel`.
+    ``optimize`` keeps several N x N matrices for each layer in memory while it runs. To learn a scale for
+    every layer, see :class:`ntkbook.gpytorch_kernel.NetworkKernel`.
 
     Source: Lee et al. (2018), equations 8 and 9.
 
@@ -94,6 +100,7 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         b_std: float = _networks.B_STD,
         activation: Activation = _networks.ACTIVATION,
         diag_reg: float = 1e-4,
+        optimize: bool = False,
     ) -> None:
         self.net = net
         self.depth = depth
@@ -101,6 +108,7 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         self.b_std = b_std
         self.activation = activation
         self.diag_reg = diag_reg
+        self.optimize = optimize
 
     def fit(self, X: Any, y: Any) -> Self:
         """Compute the training kernel, its factor and the coefficients.
@@ -117,10 +125,15 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         check_positive("diag_reg", self.diag_reg, zero_allowed=True)
         X, y = self._validate(X, y=y, y_numeric=True, multi_output=True)
         targets = torch.tensor(np.asarray(y, dtype=np.float64).reshape(len(y), -1))
-        self.kernel_, self.X_fit_ = self._make_kernel(X.shape[1]), X
-        gram = _networks.matrix(self.kernel_, "nngp", torch.tensor(X))
-        self.noise_variance_ = float(self.diag_reg * gram.diagonal().mean())
-        self._factor, self._is_triangular, log_determinant = _factorize(gram, targets, self.diag_reg)
+        x = torch.tensor(X)
+        self.w_std_, self.b_std_, self.diag_reg_ = self.w_std, self.b_std, self.diag_reg
+        if self.optimize:
+            self.w_std_, self.b_std_, self.diag_reg_ = self._learned_scales(x, targets)
+        self.kernel_ = self._make_kernel(x.shape[1], w_std=self.w_std_, b_std=self.b_std_)
+        self.X_fit_ = X
+        gram = _networks.evaluate(self.kernel_, x).nngp
+        self.noise_variance_ = float(self.diag_reg_ * gram.diagonal().mean())
+        self._factor, self._is_triangular, log_determinant = _factorize(gram, targets, self.diag_reg_)
         white = self._whiten(targets)  # (rank, K)
         coefficients = (
             torch.linalg.solve_triangular(self._factor.mT, white, upper=True)
@@ -128,10 +141,7 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
             else self._factor @ white
         )
         self.dual_coef_ = coefficients.numpy().reshape(y.shape)
-        self.log_marginal_likelihood_value_ = float(
-            -0.5 * (white.square().sum() + targets.shape[1] * log_determinant)
-            - 0.5 * targets.numel() * math.log(2 * math.pi)
-        )
+        self.log_marginal_likelihood_value_ = float(log_likelihood(white, log_determinant))
         return self
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
@@ -156,14 +166,14 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = self._validate(X, reset=False)
         outputs = self.dual_coef_.shape[1:]
-        mean, whitened, variance = [], [], []
         coefficients = torch.tensor(self.dual_coef_)
-        for rows, across in self._across(x, "nngp"):
-            mean.append(across @ coefficients)
+        mean, variance, whitened = [], [], []
+        for kernel in self._across(x):
+            mean.append(kernel.nngp @ coefficients)
             if return_std or return_cov:
-                white = self._whiten(across.mT)  # (rank, m)
+                white = self._whiten(kernel.nngp.mT)  # (rank, m)
             if return_std:
-                variance.append(self._prior_variance(x[rows]) - white.square().sum(0))
+                variance.append(kernel.cov1 - white.square().sum(0))
             if return_cov:
                 whitened.append(white)
         result = torch.cat(mean).numpy()
@@ -172,9 +182,24 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
             return result, _for_each(std, outputs)
         if return_cov:
             white = torch.cat(whitened, dim=1)
-            cov = _networks.matrix(self.kernel_, "nngp", torch.tensor(x)) - white.mT @ white
+            cov = _networks.evaluate(self.kernel_, torch.tensor(x)).nngp - white.mT @ white
             return result, _for_each(cov.numpy(), outputs)
         return result
+
+    def _learned_scales(self, x: Tensor, targets: Tensor) -> tuple[float, float, float]:
+        if self.net is not None:
+            raise ValueError(
+                "optimize=True is for the network that depth and activation describe, but net is given; "
+                "learn the scales of its layers with ntkbook.gpytorch_kernel.NetworkKernel"
+            )
+        start = (self.w_std, self.b_std, self.diag_reg)
+        for name, value in zip(("w_std", "b_std", "diag_reg"), start, strict=True):
+            check_positive(f"with optimize=True {name}", value)
+
+        def gram(w_std: Tensor, b_std: Tensor) -> Tensor:
+            return self._make_kernel(x.shape[1], w_std=w_std, b_std=b_std)(x).nngp
+
+        return maximize_likelihood(gram, targets, start)
 
     def _whiten(self, values: Tensor) -> Tensor:
         """Return W v, where W^T W is the inverse of the training covariance."""
@@ -184,13 +209,6 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         else:
             whitened = self._factor.mT @ values
         return whitened
-
-    def _prior_variance(self, x: NDArray[np.float64]) -> Tensor:
-        """Return the kernel's diagonal, from small blocks along it."""
-        blocks = [x[begin : begin + 64] for begin in range(0, len(x), 64)]
-        return torch.cat(
-            [_networks.matrix(self.kernel_, "nngp", torch.tensor(block)).diagonal() for block in blocks]
-        )
 
     def __sklearn_tags__(self) -> Any:
         """Say that several targets are welcome."""
@@ -202,9 +220,7 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
 def _factorize(gram: Tensor, targets: Tensor, diag_reg: float) -> tuple[Tensor, bool, Tensor]:
     """Return a factor of the regularized kernel, whether it is triangular, and the log determinant."""
     if diag_reg > 0:
-        regularized = gram.clone()
-        regularized.diagonal().add_(diag_reg * gram.diagonal().mean())
-        factor, info = torch.linalg.cholesky_ex(regularized)
+        factor, info = torch.linalg.cholesky_ex(regularized(gram, diag_reg))
         if int(info) == 0:
             return factor, True, 2 * factor.diagonal().log().sum()
     flow = MSEFlow(gram, targets, diag_reg=diag_reg)
