@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -10,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ntkbook.dynamics.losses import LossFunction
 from ntkbook.training.ensemble import Ensemble
 from ntkbook.training.integrator import Integrator
 from ntkbook.training.linear import LinearDescent
-from ntkbook.training.losses import Loss, ensemble_loss
+from ntkbook.training.losses import ensemble_loss
 from ntkbook.training.recorder import Notes, Recorder
 from ntkbook.training.tangent import TangentKernel
 
@@ -43,7 +46,7 @@ class Experiment:
     x_train: Tensor
     y_train: Tensor
     x_test: Tensor | None
-    loss: Loss
+    loss: str | LossFunction
     reduction: str
     learning_rate: float
     steps: int
@@ -85,8 +88,10 @@ class Descent:
         self._recorder = Recorder(self._ensemble.state, self._names, experiment.kernel, experiment.keep)
         self._linear = None
         if experiment.linear_kernel is not None:
+            kernels = self._kernels(experiment.linear_kernel)
+            self._warn_if_unstable(kernels[:, : len(experiment.x_train)])
             self._linear = LinearDescent(
-                self._kernels(experiment.linear_kernel),
+                kernels,
                 torch.cat([self._outputs(i) for i in range(len(self._batches))], 1),
                 len(experiment.x_train),
                 self._loss,
@@ -142,11 +147,24 @@ class Descent:
         if do.loss != "mse":
             return "lower it"
         kernels = self._kernels(TangentKernel(self._ensemble.net, do.factors, do.x_train))
+        return f"the linearized networks are stable below {self._limit(kernels):.3g}"
+
+    def _limit(self, kernels: Tensor) -> float:
+        """Return the largest stable learning rate on the squared loss, of kernels (S, N, N, K, K)."""
         s, n, _, k, _ = kernels.shape
-        matrices = kernels.permute(0, 1, 3, 2, 4).reshape(s, n * k, n * k)
+        matrices = kernels.permute(0, 1, 3, 2, 4).reshape(s, n * k, n * k).double()
         largest = float(torch.linalg.eigvalsh(matrices).amax())
-        limit = 2 * (1 + do.momentum) / largest * (n * k if do.reduction == "mean" else 1)
-        return f"the linearized networks are stable below {limit:.3g}"
+        return 2 * (1 + self._do.momentum) / largest * (n * k if self._do.reduction == "mean" else 1)
+
+    def _warn_if_unstable(self, kernels: Tensor) -> None:
+        limit = self._limit(kernels) if self._do.loss == "mse" else float("inf")
+        if self._do.learning_rate >= limit:
+            warnings.warn(
+                f"learning_rate={self._do.learning_rate:g} is not below {limit:.6g}, the stable limit of the "
+                "linearized networks: the outputs of one or more of them grow without bound",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def run(self, bar: tqdm[NoReturn]) -> Notes:
         """Take all steps and return the notes; the bar moves by one for each network and step."""
@@ -173,9 +191,10 @@ class Descent:
             self._recorder.note(linear_train=train, linear_test=test)
         self._recorder.look(dict(zip(self._names, self._values, strict=True)))
 
-    def load_into(self, nets: Sequence[nn.Module]) -> None:
-        """Give each network its trained parameters."""
-        for s, net in enumerate(nets):
-            parameters = dict(net.named_parameters())
-            for name, value in zip(self._names, self._values, strict=True):
-                parameters[name].data.copy_(value[s])
+    def trained(self, s: int, net: nn.Module) -> nn.Module:
+        """Return a copy of the s-th network with its parameters as they are now."""
+        net = copy.deepcopy(net)
+        parameters = dict(net.named_parameters())
+        for name, value in zip(self._names, self._values, strict=True):
+            parameters[name].data.copy_(value[s])
+        return net

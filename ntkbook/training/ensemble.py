@@ -29,6 +29,30 @@ def state_of(net: nn.Module) -> State:
     return {name: value.detach() for name, value in (*net.named_parameters(), *net.named_buffers())}
 
 
+def over_networks(function: Callable[..., Tensor], name: str, values: State | Tensor) -> Tensor:
+    """Apply a function of one network's values to those of S networks, stacked along the first axis.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be vectorized; a single network is served without.
+    """
+    single = {key: value[0] for key, value in values.items()} if isinstance(values, dict) else values[0]
+    count = len(next(iter(values.values()))) if isinstance(values, dict) else len(values)
+    if count == 1:
+        return function(single).unsqueeze(0)
+    try:
+        result: Tensor = vmap(function)(values)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} cannot be computed for several networks at once; train one at a time with chunk_size=1 "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return result
+
+
 class Ensemble:
     """S networks as one function.
 
@@ -69,18 +93,7 @@ class Ensemble:
     def outputs(self, moved: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return the outputs (S, N, K) with some of the stacked parameters replaced."""
         state = {**self.state, **moved}
-        if len(next(iter(state.values()))) == 1:
-            output = self._one({name: value[0] for name, value in state.items()}, x).unsqueeze(0)
-        else:
-            try:
-                output = vmap(self._one, in_dims=(0, None))(state, x)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{type(self.net).__name__} cannot be run for several sets of weights at once; train "
-                    f"one network at a time with chunk_size=1 ({str(error).splitlines()[0]})"
-                ) from error
+        output = over_networks(lambda one: self._one(one, x), type(self.net).__name__, state)
         return output.reshape(*output.shape[:2], -1)
 
     def _one(self, state: State, x: Tensor) -> Tensor:
@@ -109,20 +122,36 @@ def _check_same_architecture(first: State, other: State, s: int) -> None:
             )
 
 
-def check_independent(first: nn.Module, second: nn.Module) -> None:
-    """Refuse two draws with the same weights.
+def check_draws(first: nn.Module, again: nn.Module, second: nn.Module | None) -> None:
+    """Refuse draws that differ although the seed is the same, or are the same although it differs.
+
+    Parameters
+    ----------
+    first, again : torch.nn.Module
+        Drawn with the same seed.
+    second : torch.nn.Module, optional
+        Drawn with another seed.
 
     Raises
     ------
     ValueError
-        If all parameters and buffers are equal.
+        Saying where the random numbers must come from.
     """
-    a, b = state_of(first), state_of(second)
-    if a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a):
+    if not _equal(first, again):
+        raise ValueError(
+            "make_net returned different weights for the same torch.manual_seed, so that a run would not "
+            "repeat: it must draw all of them from torch's global generator"
+        )
+    if second is not None and _equal(first, second):
         raise ValueError(
             "make_net returned the same weights twice: it must draw them anew at each call, from torch's "
             "global generator; take torch.manual_seed out of it, and build the network inside it"
         )
+
+
+def _equal(first: nn.Module, second: nn.Module) -> bool:
+    a, b = state_of(first), state_of(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def working_bytes(net: nn.Module, x: Tensor) -> int:

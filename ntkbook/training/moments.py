@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def log_steps(steps: int, n: int) -> list[int]:
     return [0, *np.unique(np.round(np.geomspace(1, steps, n)).astype(int)).tolist()]
 
 
-def moments(record: int | Sequence[int], steps: int) -> list[int]:
+def moments(record: int | np.integer | Iterable[int], steps: int) -> list[int]:
     """Return the steps to record: those given, or a number of them, equally spaced from 0 to ``steps``.
 
     Raises
@@ -38,12 +38,13 @@ def moments(record: int | Sequence[int], steps: int) -> list[int]:
     TypeError, ValueError
         If they are not whole numbers in order, or one lies beyond the last step.
     """
-    if isinstance(record, int):
-        if isinstance(record, bool) or record < 2:
+    if isinstance(record, int | np.integer):
+        if record < 2:
             raise ValueError(f"record must be at least 2, the first and the last step, got {record}")
-        return np.unique(np.round(np.linspace(0, steps, record)).astype(int)).tolist()  # type: ignore[no-any-return]
-    listed = [int(step) for step in record]
-    if not listed or listed != list(record):
+        return [int(step) for step in np.unique(np.round(np.linspace(0, steps, record)))]
+    given = list(record) if isinstance(record, Iterable) else []
+    listed = [int(step) for step in given]
+    if not listed or listed != given:
         raise ValueError(f"record must be a count or a sequence of whole numbers of steps, got {record!r}")
     if sorted(set(listed)) != listed:
         raise ValueError("record must name each step once, in ascending order; use sorted(set(record))")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ntkbook._validation import check_choice, check_positive
+from ntkbook.dynamics.losses import LossFunction
 from ntkbook.empirical.checks import check_count
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.training.checks import check_batch, check_keep
 from ntkbook.training.descent import Descent, Experiment
-from ntkbook.training.ensemble import Trained, check_independent, draw, rate_factors, working_bytes
-from ntkbook.training.losses import Loss
+from ntkbook.training.ensemble import Trained, check_draws, draw, rate_factors, working_bytes
 from ntkbook.training.moments import moments
 from ntkbook.training.recorder import Notes, assemble
 from ntkbook.training.results import TrainingRun
@@ -23,7 +23,7 @@ from ntkbook.training.tangent import TangentKernel
 
 # Networks that are trained together on a CPU should fit into its caches: a step is then bound by
 # arithmetic. On a GPU they may take a quarter of the free memory.
-_CPU_WORKING_SET = 16 * 2**20
+_CPU_WORKING_SET = 8 * 2**20
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     *,
     learning_rate: float,
     steps: int,
-    loss: Loss = "mse",
+    loss: str | LossFunction = "mse",
     reduction: str = "mean",
     momentum: float = 0.0,
     integrator: str = "euler",
@@ -43,7 +43,7 @@ def train(
     centre: bool = False,
     output_scale: float = 1.0,
     x_test: Tensor | None = None,
-    record: int | Sequence[int] = 50,
+    record: int | Iterable[int] = 50,
     keep: Collection[str] = (),
     kernel_inputs: Tensor | None = None,
     kernel_outputs: Literal["full", "mean"] = "full",
@@ -75,11 +75,12 @@ def train(
         :math:`\eta`.
     steps : int
         How many steps to take.
-    loss : {"mse", "cross_entropy"} or callable
-        A callable maps the outputs (N, K) of one network and ``y_train`` to a scalar.
+    loss : {"mse", "cross_entropy", "logistic", "huber"} or callable
+        As in `ntkbook.dynamics.LossFlow`. A callable maps the outputs (N, K) of one network and
+        ``y_train`` to a scalar.
     reduction : {"mean", "sum"}
-        As in `ntkbook.dynamics.MSEFlow`: half the mean, or half the sum, of the squares over all entries;
-        for cross-entropy the mean or sum over samples.
+        Of the named losses, as in `ntkbook.dynamics`: half the squares' mean or sum over all entries; the
+        mean or sum over samples for cross-entropy.
     momentum : float
         :math:`\mu`.
     integrator : {"euler", "midpoint"}
@@ -139,22 +140,22 @@ def train(
 
     Examples
     --------
-    Twenty networks, their mean and spread at the test points, and how far they are from their linearizations:
+    Ten networks, their mean and spread at the test points, and how far they are from their linearizations:
 
     >>> import torch
     >>> from ntkbook import nn, training
     >>> x, x_test = torch.linspace(-1, 1, 5).unsqueeze(1), torch.linspace(-1, 1, 9).unsqueeze(1)
     >>> run = training.train(
-    ...     lambda: nn.mlp([1, 64, 64, 1], activation=nn.Erf(), b_std=0.3), x, torch.sin(3 * x),
-    ...     learning_rate=1.0, steps=100, n_networks=20, x_test=x_test, record=11,
+    ...     lambda: nn.mlp([1, 32, 32, 1], activation=nn.Erf(), b_std=0.3), x, torch.sin(3 * x),
+    ...     learning_rate=0.5, steps=100, n_networks=10, x_test=x_test, record=6,
     ...     keep=("kernel", "linearization"))
     >>> run.times.tolist()[:3], run.outputs_test.shape
-    ([0.0, 10.0, 20.0], torch.Size([20, 11, 9, 1]))
+    ([0.0, 10.0, 20.0], torch.Size([10, 6, 9, 1]))
     >>> mean, spread = run.outputs_test.mean(0), run.outputs_test.std(0)
     >>> bool((run.loss[:, -1] < run.loss[:, 0]).all())
     True
     >>> run.linear.error_test.amax(1).shape, run.kernel.drift_by_layer["0"].shape
-    (torch.Size([20]), torch.Size([20, 11]))
+    (torch.Size([10]), torch.Size([10, 6]))
     """
     check_positive("learning_rate", learning_rate)
     for name, count in (("steps", steps), ("n_networks", n_networks)):
@@ -181,8 +182,8 @@ def train(
     kernel_inputs = (
         x_train if kernel_inputs is None else check_batch("kernel_inputs", kernel_inputs, net, x_train)
     )
-    if n_networks > 1:
-        check_independent(net, draw(make_net, seed + 1, device))
+    other = draw(make_net, seed + 1, device) if n_networks > 1 else None
+    check_draws(net, draw(make_net, seed, device), other)
     kept = check_keep(keep, net)
     with exact_operators(), torch.no_grad():
         Network(net, x_train)  # refuses what is not a function of one sample
@@ -221,8 +222,7 @@ def train(
                 descent = Descent(experiment, nets, start)
                 chunks.append(descent.run(bar))
                 if "networks" in kept:
-                    descent.load_into(nets)
-                    networks += nets
+                    networks += [descent.trained(s, net) for s, net in enumerate(nets)]
     sizes = {name: p.numel() for name, p in net.named_parameters() if name in factors}
     return assemble(chunks, experiment.moments, learning_rate, sizes, networks)
 
