@@ -39,8 +39,8 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
     Parameters
     ----------
     net : torch.nn.Module
-        As for :func:`ntkbook.infinite_width`; its scales are the starting values. It is not changed, and its
-        weights are not parameters of the kernel.
+        As for :func:`ntkbook.infinite_width`; its scales are the starting values, its weights say dtype and
+        device of the parameters. It is not changed, and its weights are not parameters of the kernel.
     kernel : {"nngp", "ntk"}
         Which of the two.
     w_std_constraint, b_std_constraint : gpytorch.constraints.Interval, optional
@@ -117,9 +117,10 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
             ("w_std", weights, w_std_constraint),
             ("b_std", biases, b_std_constraint),
         ):
-            self.register_parameter(f"raw_{name}", torch.nn.Parameter(torch.zeros(len(values))))
+            raw = self._layers()[0].weight.new_zeros(len(values))
+            self.register_parameter(f"raw_{name}", torch.nn.Parameter(raw))
             self.register_constraint(f"raw_{name}", constraint or Positive())
-            setattr(self, name, torch.tensor(values))
+            setattr(self, name, raw.new_tensor(values))
 
     @property
     def w_std(self) -> Tensor:
@@ -164,14 +165,14 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
 
     @contextmanager
     def _scaled_network(self) -> Iterator[torch.nn.Module]:
-        """Lend the network the current scales: tensors that carry gradients, or plain numbers without."""
+        """Lend the network the current scales, which carry gradients."""
         layers = self._layers()
         before = [(layer.w_std, layer.b_std) for layer in layers]
         w_std, b_std = iter(self.w_std), iter(self.b_std)
         try:
             for layer in layers:
-                layer.w_std = _lent(next(w_std))
-                layer.b_std = None if layer.b_std is None else _lent(next(b_std))
+                layer.w_std = next(w_std)
+                layer.b_std = None if layer.b_std is None else next(b_std)
             yield self._net[0]
         finally:
             for layer, (weights, biases) in zip(layers, before, strict=True):
@@ -184,10 +185,10 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
 
     def _set_scales(self, name: str, value: float | Tensor) -> None:
         raw = getattr(self, f"raw_{name}")
+        values = torch.as_tensor(value, dtype=raw.dtype, device=raw.device).detach()
+        if values.shape not in (torch.Size([]), raw.shape) or not bool((values > 0).all()):
+            raise ValueError(
+                f"{name} must be one positive number, or {len(raw)} of them, one for each layer; got {value}"
+            )
         constraint = getattr(self, f"raw_{name}_constraint")
-        values = torch.as_tensor(value).to(raw).expand_as(raw)
-        self.initialize(**{f"raw_{name}": constraint.inverse_transform(values)})
-
-
-def _lent(scale: Tensor) -> float | Tensor:
-    return scale if torch.is_grad_enabled() else float(scale)
+        self.initialize(**{f"raw_{name}": constraint.inverse_transform(values.expand_as(raw))})

@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ntkbook.dynamics.mse_flow import MSEFlow
+from ntkbook.dynamics.spectrum import Spectrum, decompose
 from ntkbook.gram import StoredGram
 from ntkbook.solve import solve
 
@@ -47,24 +47,25 @@ def dual_coefficients(
 def _regularized(gram: Tensor, targets: Tensor, diag_reg: float, t: float, total: float) -> Tensor:
     if t == math.inf and diag_reg > 0:
         return solve(gram, targets, diag_reg)
-    flow = MSEFlow(gram, targets, diag_reg=diag_reg)
+    spectrum = decompose("the training kernel", gram, diag_reg)
     if t == math.inf:
-        warn_if_singular(flow)
-    kept = flow.eigenvalues > 0
-    values, vectors = flow.eigenvalues[kept], flow.eigenvectors[:, kept]
+        warn_if_singular(spectrum, stacklevel=6)
+    kept = spectrum.eigenvalues > 0
+    values, vectors = spectrum.eigenvalues[kept], spectrum.eigenvectors[:, kept]
     gain = -torch.expm1(-values * t / (total * targets.shape[1])) / values
     coefficients: Tensor = vectors @ (gain[:, None] * (vectors.mT @ targets))
     return coefficients
 
 
-def warn_if_singular(flow: MSEFlow) -> None:
+def warn_if_singular(spectrum: Spectrum, stacklevel: int) -> None:
     """Say how much of the training kernel the pseudo-inverse leaves out."""
-    missing = int((flow.eigenvalues == 0).sum())
+    missing = int((spectrum.eigenvalues == 0).sum())
     if missing:
         warnings.warn(
-            f"the kernel of the training inputs is singular to rounding: {missing} of its "
-            f"{len(flow.eigenvalues)} eigenvalues count as 0, and the pseudo-inverse leaves their directions "
-            "out; equal inputs get the mean of their targets. Pass diag_reg > 0, or remove repeated inputs",
+            f"the training kernel is singular: {missing} of its {len(spectrum.eigenvalues)} eigenvalues are "
+            f"below {float(spectrum.noise):.3g}, what rounding can do to them, and the pseudo-inverse leaves "
+            "their directions out, so that equal inputs get the mean of their targets. Pass diag_reg > 0, or "
+            "remove repeated inputs",
             UserWarning,
-            stacklevel=5,
+            stacklevel=stacklevel,
         )

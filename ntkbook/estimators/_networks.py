@@ -77,7 +77,7 @@ def evaluate(kernel: InfiniteWidthKernel, x1: Tensor, x2: Tensor | None = None) 
         value = kernel(x1, x2)
     if value.nngp.ndim != 2:
         raise ValueError(
-            f"the network has outputs at {tuple(value.nngp.shape[2:])} positions, an estimator needs one; "
+            f"the network has outputs at {value.spatial} positions, an estimator needs one; "
             "end it with Flatten or a global pool and a dense layer"
         )
     return value

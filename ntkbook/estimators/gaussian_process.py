@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ntkbook._validation import check_positive
-from ntkbook.dynamics.mse_flow import MSEFlow
+from ntkbook.dynamics.spectrum import decompose
 from ntkbook.estimators import _networks
 from ntkbook.estimators._base import NetworkEstimator
 from ntkbook.estimators._coefficients import warn_if_singular
@@ -69,8 +69,9 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     -----
     Everything is done in float64. With noise: Cholesky, :math:`N^3/3` operations. Without, or should Cholesky
     fail because ``diag_reg`` is as small as rounding: one eigendecomposition, about :math:`10 N^3`, and the
-    pseudo-inverse on the kernel's range. `predict` of M inputs makes the kernel in batches of at most
-    32 MiB; the standard deviation costs another :math:`N^2 M`, the covariance an M x M matrix.
+    pseudo-inverse on the kernel's range. `predict` of M inputs makes the kernel in batches, as in
+    :class:`NTKRegressor`; the standard deviation costs another :math:`N^2 M`, the covariance an M x M
+    matrix and an M x N one.
 
     ``optimize`` keeps several N x N matrices for each layer in memory while it runs. To learn a scale for
     every layer, see :class:`ntkbook.gpytorch_kernel.NetworkKernel`.
@@ -133,7 +134,7 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         self.X_fit_ = X
         gram = _networks.evaluate(self.kernel_, x).nngp
         self.noise_variance_ = float(self.diag_reg_ * gram.diagonal().mean())
-        self._factor, self._is_triangular, log_determinant = _factorize(gram, targets, self.diag_reg_)
+        self._factor, self._is_triangular, log_determinant = _factorize(gram, self.diag_reg_)
         white = self._whiten(targets)  # (rank, K)
         coefficients = (
             torch.linalg.solve_triangular(self._factor.mT, white, upper=True)
@@ -217,18 +218,18 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         return tags
 
 
-def _factorize(gram: Tensor, targets: Tensor, diag_reg: float) -> tuple[Tensor, bool, Tensor]:
+def _factorize(gram: Tensor, diag_reg: float) -> tuple[Tensor, bool, Tensor]:
     """Return a factor of the regularized kernel, whether it is triangular, and the log determinant."""
     if diag_reg > 0:
         factor, info = torch.linalg.cholesky_ex(regularized(gram, diag_reg))
         if int(info) == 0:
             return factor, True, 2 * factor.diagonal().log().sum()
-    flow = MSEFlow(gram, targets, diag_reg=diag_reg)
-    warn_if_singular(flow)
-    kept = flow.eigenvalues > 0
-    values = flow.eigenvalues[kept]
+    spectrum = decompose("the training kernel", gram, diag_reg)
+    warn_if_singular(spectrum, stacklevel=4)
+    kept = spectrum.eigenvalues > 0
+    values = spectrum.eigenvalues[kept]
     log_determinant = values.log().sum() if bool(kept.all()) else values.new_tensor(math.inf)
-    return flow.eigenvectors[:, kept] * values.rsqrt(), False, log_determinant
+    return spectrum.eigenvectors[:, kept] * values.rsqrt(), False, log_determinant
 
 
 def _for_each(values: NDArray[np.float64], outputs: tuple[int, ...]) -> NDArray[np.float64]:

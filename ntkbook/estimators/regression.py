@@ -60,7 +60,10 @@ class NTKRegressor(RegressorMixin, NTKPredictor):  # type: ignore[misc]
     ------
     ValueError
         If a parameter, or X or y, is not what it must be, in scikit-learn's words where it has them; if a
-        precomputed kernel is asymmetric or has a negative eigenvalue.
+        precomputed kernel is asymmetric.
+    ValueError, torch.linalg.LinAlgError
+        If a precomputed kernel has a negative eigenvalue that ``diag_reg`` does not make up for; the first
+        where the route is the eigendecomposition.
     InfiniteWidthError
         If the network has no exact limit, or does not fit the inputs.
 
@@ -74,9 +77,10 @@ class NTKRegressor(RegressorMixin, NTKPredictor):  # type: ignore[misc]
     Everything is done in float64. With ``diag_reg > 0`` and infinite time: Cholesky, :math:`N^3/3`
     operations, with graded jitter and a :class:`ntkbook.solve.JitterWarning` that says the amount, should
     ``diag_reg`` be as small as rounding. Otherwise: one eigendecomposition, about :math:`10 N^3`, and the
-    pseudo-inverse on the kernel's range, which is where training ends. Memory: about three N x N matrices
-    in `fit`; in `predict` the kernel of M test inputs is made in batches of at most 32 MiB, and the training
-    kernel is not made again.
+    pseudo-inverse on the kernel's range, which is where training ends; eigenvalues that rounding cannot tell
+    from 0 count as 0. Memory in `fit`: four N x N matrices, with the eigendecomposition five. In `predict`
+    the kernel of M test inputs is made in batches of at most :math:`2^{22}` entries, 32 MiB for each of its
+    two parts, in O(M N) operations for each layer of a dense network; the training kernel is not made again.
 
     The prior mean is 0: centre the targets, for instance by
     :class:`sklearn.compose.TransformedTargetRegressor`. Inputs are best scaled, as for a network.
