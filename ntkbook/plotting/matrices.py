@@ -47,15 +47,23 @@ def kernel(axes: Axes, matrix: Any, *, diverging: bool = False, label: str = "")
         vmax=limit,
         interpolation="nearest",
     )
-    axes.figure.colorbar(image, ax=axes, label=label, shrink=0.85)
+    # A color bar beside the axes would keep the height that they had before their entries became square.
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
     return image
+
+
+def _precision(values: Any) -> float:
+    """Return the relative distance of neighbouring numbers in the precision of an array, tensor or list."""
+    dtype = str(getattr(values, "dtype", "float64")).removeprefix("torch.")
+    return float(np.finfo(dtype if dtype in ("float16", "float32") else "float64").eps)
 
 
 def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> Any:
     r"""Plot eigenvalues in descending order against their rank, both on logarithmic axes.
 
-    A power law :math:`\lambda_k \sim k^{-a}` is then a straight line. Eigenvalues that are not positive have
-    no logarithm: what rounding has made of a zero is left out, and the legend says how many were.
+    A power law :math:`\lambda_k \sim k^{-a}` is then a straight line. Eigenvalues that rounding cannot tell
+    from 0, below :math:`n \varepsilon \lambda_1` in the precision of the input, are left out, and the legend
+    says how many.
 
     Parameters
     ----------
@@ -63,7 +71,7 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
         Made logarithmic in both directions.
     eigenvalues : array_like, shape (n,) or (R, n)
         In any order. R draws are shown by their geometric mean with a band from the smallest to the largest
-        of each rank; ranks at which any draw is not positive are left out.
+        of each rank, down to the rank where the first draw is lost in rounding.
     label : str
         For the legend.
     **style
@@ -76,7 +84,7 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     Raises
     ------
     ValueError
-        If no eigenvalue is positive.
+        If no eigenvalue is positive, or one is not finite.
 
     Examples
     --------
@@ -90,13 +98,13 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     >>> plt.close(fig)
     """
     values = -np.sort(-np.atleast_2d(to_array("eigenvalues", eigenvalues, ndim=(1, 2))), axis=1)
-    positive = (values > 0).all(axis=0)
-    if not positive.any():
+    n = values.shape[1]
+    if values.max() <= 0:
         raise ValueError(f"no eigenvalue is positive, the largest is {values.max():.3g}")
-    left_out = int((~positive).sum())
-    note = f"{left_out} not positive" if left_out else ""
-    text = f"{label} ({note})" if label and note else label or note
-    rank, values = np.arange(1, values.shape[1] + 1)[positive], values[:, positive]
+    known = (values > n * _precision(eigenvalues) * values[:, :1].clip(min=0)).all(axis=0)
+    lost = int((~known).sum())
+    text = f"{label} ({lost} of {n} lost in rounding)".strip() if lost else label
+    rank, values = np.arange(1, n + 1)[known], values[:, known]
     options: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.0} | style
     (line,) = axes.plot(rank, np.exp(np.log(values).mean(axis=0)), label=text or None, **options)
     if len(values) > 1:

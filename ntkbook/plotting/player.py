@@ -216,10 +216,10 @@ def animation(
         frames.append(_encode(_pixels(fig, dpi), "WEBP", lossless=True, quality=60, method=4))
         fig.set_layout_engine("none")  # of the first frame: axes that move would be read as data that moves
         if k in shown:
-            large[k] = _pixels(fig, fine)
+            large[k] = np.concatenate([_heading(names[k], fig.get_figwidth(), fine), _pixels(fig, fine)])
     plt.close(fig)
     still = _encode(np.concatenate([large[k] for k in shown]), "PNG", optimize=True)
-    width = round(fig.get_size_inches()[0] * float(mpl.rcParams["figure.dpi"]))
+    width = round(fig.get_figwidth() * float(mpl.rcParams["figure.dpi"]))
     made = Animation(tuple(frames), tuple(names), still, alt, width, round(1000 * pause))
     size = len(made.to_html())
     if size > _MOST_BYTES:
@@ -228,6 +228,16 @@ def animation(
             f"fewer frames than {n_frames}, a dpi below {dpi:g}, fewer stills, or smaller matrices"
         )
     return made
+
+
+def _heading(text: str, width: float, dpi: float) -> NDArray[np.uint8]:
+    """Return a strip of a width, in inches, with a line of text."""
+    from matplotlib.figure import Figure
+
+    strip = Figure(figsize=(width, 0.35), facecolor="none")
+    strip.set_layout_engine("none")
+    strip.text(0.01, 0.35, text, weight="bold")
+    return _pixels(strip, dpi)
 
 
 def _pixels(fig: Figure, dpi: float) -> NDArray[np.uint8]:
