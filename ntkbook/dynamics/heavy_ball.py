@@ -61,6 +61,21 @@ def heavy_ball_steps(step: Tensor, momentum: float, counts: Sequence[float]) -> 
     return 1 - done, done
 
 
+def heavy_ball_rate(step: Tensor, momentum: float) -> Tensor:
+    r"""Return the rate at which each mode's residual decays per step, after the first few: (N,).
+
+    It is :math:`-\log|z|` for the larger root of :math:`z^2 - (1 + \beta - s) z + \beta`, negative where the
+    mode grows.
+    """
+    edge = math.sqrt(momentum)
+    low, high = step - (1 - edge) ** 2, step - (1 + edge) ** 2
+    root = (low * high).clamp(min=0.0).sqrt()  # the difference of two real roots
+    slow = 2 * step / (1 - momentum + step + root)  # 1 - z, in a form that keeps its digits for small s
+    overdamped, flipping = -torch.log1p(-slow.clamp(max=1.0)), -torch.log((step - 1 - momentum + root) / 2)
+    oscillating = torch.full_like(step, -0.5 * math.log(momentum) if momentum else math.inf)
+    return torch.where(low <= 0, overdamped, torch.where(high >= 0, flipping, oscillating))
+
+
 def free_flight(momentum: float, t: Tensor) -> Tensor:
     r"""Return the limit of :math:`(1 - r_k / r_0) / s` at s = 0, a mode whose gradient stays what it was."""
     return (t - momentum * (1 - momentum**t) / (1 - momentum)) / (1 - momentum)

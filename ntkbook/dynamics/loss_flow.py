@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from ntkbook._validation import check_positive
-from ntkbook.dynamics.losses import LossFunction, make_loss
+from ntkbook.dynamics.losses import LossFunction, make_loss, refuse_labels
+from ntkbook.dynamics.ode import Array, System
 from ntkbook.dynamics.propagator import check_momentum
 from ntkbook.dynamics.spectrum import (
     check_cross_kernel,
@@ -55,12 +55,12 @@ class LossFlow:
     momentum : float, optional
         :math:`\beta` in [0, 1). None is gradient flow. 0 is not: the equation then still has inertia.
     learning_rate : float
-        :math:`\eta`, the unit of time.
+        :math:`\eta`, the unit of time. Any value but 1 is taken to be that of steps in mind.
     reduction : {"mean", "sum"}
         Of the named losses, as in ``torch.nn.functional``: ``"mean"`` divides the cross-entropy by N and the
         others by NK. Has no effect on a callable.
     tolerance : float
-        Error of the outputs that the solver aims at, in each step and relative to how far outputs have moved.
+        Error of the outputs that is aimed at, relative to how far they have moved where that is more than 1.
 
     Raises
     ------
@@ -70,12 +70,24 @@ class LossFlow:
         If shapes, dtypes or devices do not fit, an entry is NaN or infinite, targets are none of the loss's,
         or the kernel is asymmetric or has a negative eigenvalue.
 
+    Warns
+    -----
+    UserWarning
+        If ``learning_rate`` is not 1, and not below :math:`2 (1 + \beta) / (h\lambda_{\max})`, where h is the
+        largest curvature of a named loss: with ``reduction="sum"`` 1 for ``"mse"`` and ``"huber"``, 1/2 for
+        ``"cross_entropy"``, 1/4 for ``"logistic"``. Descent with such steps can diverge; the equation does not.
+
     Notes
     -----
     The state is :math:`u = \Lambda^{1/2} V^\top\alpha` with :math:`\Theta = V\Lambda V^\top` and
     :math:`\dot\alpha = -\eta\nabla\mathcal L`, so that :math:`f_t = f_0 + V\Lambda^{1/2}u` and
     :math:`\lVert u\rVert` is the distance moved in the kernel's Hilbert space: an error of u bounds that of
-    every output, at test points as well, which do not enlarge the system. The solver is SciPy's ``DOP853``.
+    every output, at test points as well, which do not enlarge the system.
+
+    Up to 400 unknowns (NK, or 2NK with momentum) the solver is SciPy's LSODA, which copes with stiffness by
+    dense linear algebra. Above, it is CVODE of SUNDIALS with GMRES if scikit-sundae is installed
+    (``pip install 'ntkbook[ode]'``), else SciPy's DOP853, which refuses a system that is too stiff for it. An
+    evaluation of the velocity costs :math:`2N^2K` multiplications.
 
     A call of `test` after `train` with the same times and start does not solve again.
 
@@ -106,9 +118,11 @@ class LossFlow:
         learning_rate: float = 1.0,
         *,
         reduction: str = "mean",
-        tolerance: float = 1e-10,
+        tolerance: float = 1e-9,
     ) -> None:
         self._spectrum = decompose("k_train_train", k_train_train)
+        if loss == "cross_entropy":
+            refuse_labels(y_train)
         check_outputs("y_train", y_train, k_train_train)
         self._like = k_train_train
         self._y = y_train.to(torch.float64)
@@ -116,12 +130,15 @@ class LossFlow:
         self._friction = None if momentum is None else 1 - check_momentum(momentum)
         self._learning_rate = check_positive("learning_rate", learning_rate)
         self._tolerance = check_positive("tolerance", tolerance)
+        if learning_rate != 1:
+            self._warn_if_unstable(momentum)
         eigenvalues = self._spectrum.eigenvalues
         # A mode that carries no output is integrated too, in a unit of its own: a cross kernel may see it.
         unit = torch.where(eigenvalues > 0, eigenvalues, self._spectrum.noise.clamp(min=1e-300)).sqrt()
         self._unit = unit.unsqueeze(1)  # (N, 1)
+        self._modes = self._spectrum.eigenvectors * eigenvalues  # (N, N)
         self._features = self._spectrum.eigenvectors * eigenvalues.sqrt()  # (N, N)
-        self._solved: tuple[Tensor, Tensor, Tensor] | None = None
+        self._solved: tuple[list[float], Tensor, Tensor] | None = None
 
     def train(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs on the training set.
@@ -146,8 +163,7 @@ class LossFlow:
             If the solver fails, with its reason.
         """
         coefficients = self._solve(t, f0_train)
-        moved = (self._spectrum.eigenvectors * self._spectrum.eigenvalues) @ coefficients
-        return (f0_train.to(torch.float64) + moved).to(self._like.dtype)
+        return (f0_train.to(torch.float64) + self._modes @ coefficients).to(self._like.dtype)
 
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs at test points.
@@ -172,56 +188,116 @@ class LossFlow:
         moved = self._spectrum.cross_modes(k_test_train) @ self._solve(t, f0_train)
         return (f0_test.to(torch.float64) + moved).to(self._like.dtype)
 
+    def loss(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
+        """Return the training loss at the times: shape () or (T,), in float64.
+
+        Parameters
+        ----------
+        t : float, Tensor of shape () or (T,)
+            As for `train`.
+        f0_train : Tensor, shape (N, K)
+            Training outputs at time 0.
+        """
+        coefficients = self._solve(t, f0_train)
+        f = f0_train.to(torch.float64) + self._modes @ coefficients  # (..., N, K)
+        values = [self._loss.value(one, self._y) for one in f.reshape(-1, *self._y.shape)]
+        return torch.stack(values).reshape(f.shape[:-2])
+
+    def time_to_loss(self, level: float, f0_train: Tensor, horizon: float = 1e6) -> float:
+        """Return the first time at which the training loss has fallen to ``level``.
+
+        Parameters
+        ----------
+        level : float
+            A value of the loss.
+        f0_train : Tensor, shape (N, K)
+            Training outputs at time 0.
+        horizon : float
+            Where to give up.
+
+        Returns
+        -------
+        float
+            ``inf`` if the loss does not fall to ``level`` before the horizon.
+
+        Raises
+        ------
+        ValueError
+            If ``level`` is not finite, or ``horizon`` not positive.
+        RuntimeError
+            If the solver fails, with its reason.
+        """
+        if not math.isfinite(level):
+            raise ValueError(f"level must be finite, got {level}")
+        check_positive("horizon", horizon)
+        check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
+        f0, y = f0_train.to(torch.float64), self._y
+
+        def excess(state: Array) -> float:
+            f = f0 + self._features @ self._as_modes(state[: y.numel()])
+            return float(self._loss.value(f, y)) - level
+
+        return self._system(f0_train).first_zero(excess, horizon)
+
     def _solve(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
         """Return V^T alpha at the times: (..., N, K), float64."""
         check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
         times, values = check_times(t)
         if math.inf in values:
             raise ValueError(
-                f"t = inf is not for the solver of loss {self._loss.name}: pass a finite time, or use MSEFlow "
+                f"t = inf is not for the solver of loss {self._loss.name}: pass a finite time, or MSEFlow "
                 "for the squared loss; where the minimum lies at infinity, outputs grow without bound"
             )
         known = self._solved
-        if known is None or not (torch.equal(known[0], times) and torch.equal(known[1], f0_train)):
-            self._solved = known = (times.clone(), f0_train.clone(), self._integrate(values, f0_train))
+        if known is None or known[0] != values or not torch.equal(known[1], f0_train):
+            self._solved = known = (values, f0_train.clone(), self._integrate(values, f0_train))
         return known[2].reshape(*times.shape, *self._y.shape)
 
     def _integrate(self, values: list[float], f0_train: Tensor) -> Tensor:
-        f0, y, device = f0_train.to(torch.float64), self._y, self._like.device
+        stops, place = np.unique(values, return_inverse=True)
+        system = self._system(f0_train)
+        states = np.zeros((len(stops), len(system.start)))
+        if stops[-1] > 0:
+            states[stops > 0] = system.at(stops[stops > 0])
+        return self._as_modes(states[place, : self._y.numel()]) / self._unit
+
+    def _warn_if_unstable(self, momentum: float | None) -> None:
+        steepest = self._loss.curvature * float(self._spectrum.eigenvalues[-1])
+        if self._learning_rate * steepest >= 2 * (1 + (momentum or 0.0)):
+            limit = 2 * (1 + (momentum or 0.0)) / steepest
+            warnings.warn(
+                f"learning_rate={self._learning_rate:g} is not below {limit:.6g}, up to which descent on loss "
+                f"{self._loss.name} is stable at any outputs: the equation need not describe its steps",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _as_modes(self, state: Array) -> Tensor:
+        """Return u as a tensor on the kernel's device: (N, K), or (T, N, K) for T states."""
+        return torch.tensor(state, device=self._like.device).reshape(*state.shape[:-1], *self._y.shape)
+
+    def _system(self, f0_train: Tensor) -> System:
+        f0, y = f0_train.to(torch.float64), self._y
         pull = -self._learning_rate * self._spectrum.eigenvectors.T * self._unit  # (N, N)
-        size = y.numel()
 
-        def force(u: NDArray[np.float64]) -> NDArray[np.float64]:
-            f = f0 + self._features @ torch.from_numpy(u).to(device).reshape(y.shape)
-            return (pull @ self._loss.gradient(f, y)).reshape(-1).cpu().numpy()
-
-        def velocity(_: float, state: NDArray[np.float64]) -> NDArray[np.float64]:
-            if self._friction is None:
-                return force(state)
-            u, v = state[:size], state[size:]
-            return np.concatenate([v, force(u) - self._friction * v])
+        def force(u: Array) -> Array:
+            f = f0 + self._features @ self._as_modes(u)
+            result: Array = (pull @ self._loss.gradient(f, y)).reshape(-1).cpu().numpy()
+            if not np.isfinite(result).all():
+                raise RuntimeError(
+                    f"the gradient of loss {self._loss.name} became NaN or infinite in training"
+                )
+            return result
 
         # An output is u times a feature vector, whose length is the root of the kernel's diagonal.
         longest = math.sqrt(max(float(self._like.diagonal().max()), 1e-300))
-        stops, place = np.unique(values, return_inverse=True)
-        state = np.zeros(size if self._friction is None else 2 * size)
-        found, now, first_step = [], 0.0, None
-        for stop in stops:
-            if stop > now:
-                solution = solve_ivp(
-                    velocity,
-                    (now, stop),
-                    state,
-                    method="DOP853",
-                    first_step=None if first_step is None else min(first_step, stop - now),
-                    rtol=self._tolerance,
-                    atol=self._tolerance / longest,
-                )
-                if not solution.success:
-                    raise RuntimeError(f"the ODE solver stopped before t = {stop:g}: {solution.message}")
-                now, state = stop, solution.y[:, -1]
-                # The last step was cut off at the stop; the one before tells the pace.
-                first_step = float(np.diff(solution.t)[-2:].max())
-            found.append(state[:size])
-        u = torch.from_numpy(np.stack(found)).to(device).reshape(-1, *y.shape)
-        return u[torch.from_numpy(place).to(device)] / self._unit
+        atol = self._tolerance / longest
+        if self._friction is None:
+            return System(force, np.zeros(y.numel()), self._tolerance, atol)
+        friction = self._friction
+
+        def with_inertia(state: Array) -> Array:
+            u, v = np.split(state, 2)
+            return np.concatenate([v, force(u) - friction * v])
+
+        return System(with_inertia, np.zeros(2 * y.numel()), self._tolerance, atol)

@@ -28,11 +28,14 @@ class Loss:
         ``value(f, y)``: a tensor of shape ().
     gradient : callable
         ``gradient(f, y)``: the derivative of ``value`` in f, (N, K).
+    curvature : float
+        The largest eigenvalue of its second derivative at any f; 0 where that is not known.
     """
 
     name: str
     value: LossFunction
     gradient: LossFunction
+    curvature: float
 
 
 def make_loss(loss: str | LossFunction, reduction: str, y: Tensor) -> Loss:
@@ -47,10 +50,21 @@ def make_loss(loss: str | LossFunction, reduction: str, y: Tensor) -> Loss:
             raise TypeError(f"loss must be a name or a callable loss(f, y), got {type(loss).__name__}")
         return _from_callable(loss)
     check_choice("loss", loss, tuple(_NAMED))
-    check_targets, value, gradient, per_sample = _NAMED[loss]
+    check_targets, value, gradient, curvature, per_sample = _NAMED[loss]
     check_targets(y)
     scale = 1.0 if reduction == "sum" else 1.0 / (len(y) if per_sample else y.numel())
-    return Loss(loss, lambda f, y: scale * value(f, y), lambda f, y: scale * gradient(f, y))
+    return Loss(
+        loss, lambda f, y: scale * value(f, y), lambda f, y: scale * gradient(f, y), scale * curvature
+    )
+
+
+def refuse_labels(y: object) -> None:
+    """Say what to do with a vector of class numbers, which is not what the cross-entropy takes here."""
+    if isinstance(y, Tensor) and (y.ndim == 1 or not y.is_floating_point()):
+        raise TypeError(
+            f"y_train must hold a row of class probabilities for each sample, got {y.dtype} of shape "
+            f"{tuple(y.shape)}; labels become torch.nn.functional.one_hot(labels).to(k_train_train)"
+        )
 
 
 def _from_callable(loss: LossFunction) -> Loss:
@@ -71,7 +85,7 @@ def _from_callable(loss: LossFunction) -> Loss:
             (result,) = torch.autograd.grad(value, leaf)
         return result
 
-    return Loss(name, lambda f, y: loss(f, y).detach().reshape(()), gradient)
+    return Loss(name, lambda f, y: loss(f, y).detach().reshape(()), gradient, 0.0)
 
 
 def _any(y: Tensor) -> None:
@@ -118,9 +132,9 @@ def _huber(f: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.huber_loss(f, y, reduction="sum")
 
 
-_NAMED: dict[str, tuple[Callable[[Tensor], None], LossFunction, LossFunction, bool]] = {
-    "cross_entropy": (_probabilities, _cross_entropy, lambda f, y: torch.softmax(f, 1) - y, True),
-    "mse": (_any, _squared, lambda f, y: f - y, False),
-    "logistic": (_signs, _logistic, lambda f, y: -y * torch.sigmoid(-y * f), False),
-    "huber": (_any, _huber, lambda f, y: (f - y).clamp(-1, 1), False),
+_NAMED: dict[str, tuple[Callable[[Tensor], None], LossFunction, LossFunction, float, bool]] = {
+    "cross_entropy": (_probabilities, _cross_entropy, lambda f, y: torch.softmax(f, 1) - y, 0.5, True),
+    "mse": (_any, _squared, lambda f, y: f - y, 1.0, False),
+    "logistic": (_signs, _logistic, lambda f, y: -y * torch.sigmoid(-y * f), 0.25, False),
+    "huber": (_any, _huber, lambda f, y: (f - y).clamp(-1, 1), 1.0, False),
 }

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from ntkbook.dynamics.propagator import Propagator
 from ntkbook.dynamics.spectrum import check_cross_kernel, check_outputs, check_test_outputs, decompose
+
+
+class Modes(NamedTuple):
+    """The eigenmodes of training, the fastest first: see `MSEFlow.modes`."""
+
+    eigenvalues: Tensor
+    shares: Tensor
+    time_constants: Tensor
 
 
 class MSEFlow:
@@ -159,3 +170,80 @@ class MSEFlow:
         moved = self._spectrum.cross_modes(k_test_train) @ (gain.unsqueeze(-1) * residual)
         outputs: Tensor = f0_test.to(torch.float64) + moved
         return outputs.to(self._like.dtype)
+
+    def loss(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
+        r"""Return the training loss.
+
+        .. math:: \mathcal L_t = \frac c2 \sum_{ik} (f_{t,ik} - y_{ik})^2
+
+        Parameters
+        ----------
+        t : float, Tensor of shape () or (T,)
+            As for `train`.
+        f0_train : Tensor, shape (N, K)
+            Training outputs at time 0.
+
+        Returns
+        -------
+        Tensor, shape () or (T,), float64
+        """
+        remaining, _ = self._propagator.factors(t)
+        return remaining.square() @ self._mode_losses(f0_train)
+
+    def time_to_loss(self, level: float, f0_train: Tensor) -> float:
+        """Return the first time, or number of steps, at which the training loss is at most ``level``.
+
+        Parameters
+        ----------
+        level : float
+            A value of `loss`.
+        f0_train : Tensor, shape (N, K)
+            Training outputs at time 0.
+
+        Returns
+        -------
+        float
+            ``inf`` if the loss stays above ``level``, as the part of the targets that a singular kernel
+            cannot reach may make it.
+
+        Raises
+        ------
+        ValueError
+            If ``level`` is not finite; with momentum, where the loss may rise and fall; or if the learning
+            rate is not stable.
+        """
+        if not math.isfinite(level):
+            raise ValueError(f"level must be finite, got {level}")
+        return self._propagator.time_to_loss(level, self._mode_losses(f0_train))
+
+    def modes(self, f0_train: Tensor | None = None) -> Modes:
+        r"""Return how fast each eigenmode is learned, and how much of the task it carries.
+
+        Parameters
+        ----------
+        f0_train : Tensor, shape (N, K), optional
+            Training outputs at time 0; zero if not given.
+
+        Returns
+        -------
+        Modes
+            A named tuple of tensors (N,), float64, the fastest mode of the flow first. ``eigenvalues``:
+            :math:`\lambda_i`, regularization included. ``shares``:
+            :math:`\lVert v_i^\top(Y - f_0)\rVert^2 / \lVert Y - f_0\rVert^2`, which sum to 1.
+            ``time_constants``: the time, or number of steps, in which a mode's residual falls by a factor e;
+            :math:`1/(c\lambda_i)` for the flow, ``inf`` for a mode that does not decay.
+        """
+        f0 = torch.zeros_like(self._y).to(self._like.dtype) if f0_train is None else f0_train
+        losses = self._mode_losses(f0)
+        rates = self._propagator.decay_rates()
+        return Modes(
+            self.eigenvalues.flip(0),
+            (losses / losses.sum().clamp(min=1e-300)).flip(0),
+            torch.where(rates > 0, 1 / rates, math.inf).flip(0),
+        )
+
+    def _mode_losses(self, f0_train: Tensor) -> Tensor:
+        """Return each mode's part of the loss at time 0: (N,)."""
+        check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
+        residual = self.eigenvectors.T @ (f0_train.to(torch.float64) - self._y)  # (N, K)
+        return 0.5 * self._propagator.rate * residual.square().sum(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_left
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from ntkbook._validation import check_choice, check_positive
-from ntkbook.dynamics.heavy_ball import free_flight, heavy_ball_steps
+from ntkbook.dynamics.heavy_ball import free_flight, heavy_ball_rate, heavy_ball_steps
 from ntkbook.dynamics.spectrum import Spectrum, check_times
 
 
@@ -81,6 +83,41 @@ class Propagator:
             remaining, done = (factor.reshape(shape) for factor in both)
         limit = torch.where(torch.isinf(times), 0.0, self.rate * elapsed)
         return torch.where(still, 1.0, remaining), torch.where(still, limit, self.rate * done / speed)
+
+    def time_to_loss(self, level: float, mode_losses: Tensor) -> float:
+        """Return the first time at which the modes' losses, (N,) at time 0, add up to ``level`` at most."""
+        if self.momentum:
+            raise ValueError(
+                "with momentum the loss may rise and fall; evaluate loss(t, f0_train) on a grid of steps instead"
+            )
+        if self.learning_rate is not None and self.learning_rate >= float(self.limit()):
+            raise ValueError(
+                f"learning_rate={self.learning_rate:g} is not below the stable limit "
+                f"{float(self.limit()):.6g}: the loss does not decrease"
+            )
+
+        def excess(t: float) -> float:
+            remaining, _ = self.factors(t)
+            return float(remaining.square() @ mode_losses) - level
+
+        if excess(0.0) <= 0:
+            return 0.0
+        if excess(math.inf) > 0:
+            return math.inf
+        late = 1.0
+        while excess(late) > 0:
+            late *= 2
+        if self.learning_rate is None:
+            return float(brentq(excess, 0.0, late, xtol=1e-14 * late, rtol=1e-14))
+        # The smallest whole number of steps that is enough.
+        return float(bisect_left(range(int(late)), True, key=lambda steps: excess(float(steps)) <= 0))
+
+    def decay_rates(self) -> Tensor:
+        """Return the rate at which each mode's residual decays, per unit of time or per step: (N,)."""
+        speed = self.rate * self.spectrum.eigenvalues
+        if self.learning_rate is None:
+            return speed
+        return heavy_ball_rate(self.learning_rate * speed, self.momentum)
 
     def _check_steps(self, learning_rate: float, values: list[float]) -> None:
         for value in values:
