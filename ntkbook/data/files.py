@@ -7,6 +7,7 @@ gone on with by the next call.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -19,6 +20,8 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock
 from tqdm import tqdm
+
+from ntkbook.data.split import check_count
 
 _BLOCK = 1 << 16  # what a killed download loses at most
 
@@ -132,6 +135,8 @@ def fetch(
         download is removed; a file that was there before is left unchanged.
     DataError
         If the folder cannot be written, or the disk is full.
+    ValueError
+        If ``attempts`` is below 1.
 
     Examples
     --------
@@ -144,6 +149,7 @@ def fetch(
     b'some data'
     """
     place = Path(path)
+    check_count("attempts", attempts)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
@@ -175,7 +181,8 @@ def write_whole(path: Path, content: bytes) -> Path:
         draft.write_bytes(content)
         return draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise DataError(_cannot_write(path, error)) from error
 
 

@@ -208,6 +208,12 @@ def test_a_folder_that_cannot_be_written_is_named(official, tmp_path):
         cifar10_images(5, folder=tmp_path / "a file")
 
 
+def test_a_file_where_the_batches_should_be_is_named(official, folder):
+    (folder / cifar.FOLDER).write_text("")
+    with pytest.raises(DataError, match=rf"cannot read or write .*{cifar.FOLDER}"):
+        cifar10_images(5)
+
+
 def test_a_disk_that_fills_while_unpacking_leaves_no_half_batch(official, folder, monkeypatch):
     def half(self, content):
         assert self.name not in BATCHES  # a batch under its own name is whole, even after a kill

@@ -174,6 +174,11 @@ def test_no_network_is_named_at_once(tmp_path):
     assert files(tmp_path) == []
 
 
+def test_at_least_one_attempt_is_made(server, tmp_path):
+    with pytest.raises(ValueError, match="attempts must be at least 1, got 0"):
+        get(server, tmp_path / "file.bin", attempts=0)
+
+
 def test_a_server_that_falls_silent_counts_as_broken(server, tmp_path):
     server.wait = 1.0
     with pytest.raises(DownloadError, match=r"timed out|TimeoutError"):
