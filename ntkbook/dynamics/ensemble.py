@@ -131,13 +131,15 @@ def ensemble(
     tensor(True)
     """
     check_choice("train", train, ("all", "last_layer"))
+    moves = "nngp" if train == "last_layer" else "ntk"
     train_pair = kernel(x_train)
-    dynamics, initial = _matrices(train_pair, train)
-    spectrum = decompose("kernel(x_train)", dynamics, diag_reg)
-    check_outputs("y_train", y_train, dynamics)
+    prior = _matrix(train_pair, "nngp").to(torch.float64)
+    name, dynamics = f"kernel(x_train).{moves}", _matrix(train_pair, moves)
+    spectrum = decompose(name, dynamics, diag_reg)
+    check_outputs("y_train", y_train, dynamics, name)
     propagator = Propagator(spectrum, y_train.shape[1], reduction, learning_rate, momentum)
     remaining, gain = propagator.factors(t)
-    vectors, targets, prior = spectrum.eigenvectors, y_train.to(torch.float64), initial.to(torch.float64)
+    vectors, targets = spectrum.eigenvectors, y_train.to(torch.float64)
     if train == "last_layer":
         prior = prior + spectrum.regularizer * torch.eye(len(prior), dtype=prior.dtype, device=prior.device)
 
@@ -145,12 +147,13 @@ def ensemble(
         decay = (vectors * remaining.unsqueeze(-2)) @ vectors.T  # (..., N, N)
         mean, covariance = targets - decay @ targets, decay @ prior @ decay.mT
     else:
-        cross_dynamics, cross = _matrices(kernel(x_test, x_train), train)
-        check_cross_kernel("kernel(x_test, x_train)", cross_dynamics, dynamics)
-        test = kernel(x_test).nngp.to(torch.float64)
+        cross_pair = kernel(x_test, x_train)
+        cross_dynamics = _matrix(cross_pair, moves)
+        check_cross_kernel(f"kernel(x_test, x_train).{moves}", cross_dynamics, dynamics, name)
         response = (spectrum.cross_modes(cross_dynamics) * gain.unsqueeze(-2)) @ vectors.T  # A_t: (..., M, N)
         mean = response @ targets
-        mixed = response @ cross.to(torch.float64).T
+        mixed = response @ _matrix(cross_pair, "nngp").to(torch.float64).T
+        test = _matrix(kernel(x_test), "nngp").to(torch.float64)
         covariance = test + response @ prior @ response.mT - mixed - mixed.mT
     return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
 
@@ -208,10 +211,12 @@ def nngp_posterior(
     (2.8846..., 0.1730...)
     """
     check_positive("noise", noise, zero_allowed=True)
-    k, k_test_train, k_test = (kernel(*x).nngp for x in ((x_train,), (x_test, x_train), (x_test,)))
+    k, k_test_train, k_test = (
+        _matrix(kernel(*x), "nngp") for x in ((x_train,), (x_test, x_train), (x_test,))
+    )
     spectrum = decompose("kernel(x_train).nngp", k)
-    check_outputs("y_train", y_train, k)
-    check_cross_kernel("kernel(x_test, x_train).nngp", k_test_train, k)
+    check_outputs("y_train", y_train, k, "kernel(x_train).nngp")
+    check_cross_kernel("kernel(x_test, x_train).nngp", k_test_train, k, "kernel(x_train).nngp")
     modes = spectrum.cross_modes(k_test_train)  # (M, N)
     noisy = spectrum.eigenvalues + noise
     weighted = modes * torch.where(noisy > 0, 1 / noisy, 0.0)
@@ -220,11 +225,10 @@ def nngp_posterior(
     return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
 
 
-def _matrices(pair: KernelPair, train: str) -> tuple[Tensor, Tensor]:
-    """Return the kernel that training moves by, and the covariance at initialization: (N1, N2) both."""
-    initial = check_tensor("the kernel's nngp", pair.nngp, ndim=2)
-    check_finite("the kernel's nngp", initial)
-    return (pair.ntk if train == "all" else initial), initial
+def _matrix(pair: KernelPair, which: str) -> Tensor:
+    return check_finite(
+        f"the kernel's {which}", check_tensor(f"the kernel's {which}", getattr(pair, which), ndim=2)
+    )
 
 
 def _symmetric(covariance: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class LossFlow:
     UserWarning
         If ``learning_rate`` is not 1, and not below :math:`2 (1 + \beta) / (h\lambda_{\max})`, where h is the
         largest curvature of a named loss: with ``reduction="sum"`` 1 for ``"mse"`` and ``"huber"``, 1/2 for
-        ``"cross_entropy"``, 1/4 for ``"logistic"``. Descent with such steps can diverge; the equation does not.
+        ``"cross_entropy"``, 1/4 for ``"logistic"``. Descent can then diverge where the flow does not.
 
     Notes
     -----
@@ -266,8 +266,8 @@ class LossFlow:
         if self._learning_rate * steepest >= 2 * (1 + (momentum or 0.0)):
             limit = 2 * (1 + (momentum or 0.0)) / steepest
             warnings.warn(
-                f"learning_rate={self._learning_rate:g} is not below {limit:.6g}, up to which descent on loss "
-                f"{self._loss.name} is stable at any outputs: the equation need not describe its steps",
+                f"learning_rate={self._learning_rate:g} is not below {limit:.6g}, up to which descent on "
+                f"loss {self._loss.name} is stable at any outputs: the equation need not describe its steps",
                 UserWarning,
                 stacklevel=3,
             )

@@ -88,7 +88,7 @@ class Propagator:
         """Return the first time at which the modes' losses, (N,) at time 0, add up to ``level`` at most."""
         if self.momentum:
             raise ValueError(
-                "with momentum the loss may rise and fall; evaluate loss(t, f0_train) on a grid of steps instead"
+                "with momentum the loss may rise and fall; evaluate loss(t, f0_train) on a grid instead"
             )
         if self.learning_rate is not None and self.learning_rate >= float(self.limit()):
             raise ValueError(

@@ -89,7 +89,9 @@ def decompose(name: str, k: Tensor, diag_reg: float = 0.0) -> Spectrum:
     return Spectrum(eigenvalues, eigenvectors, noise, regularizer, k)
 
 
-def check_outputs(name: str, value: Tensor, k: Tensor, *, columns: int | None = None) -> None:
+def check_outputs(
+    name: str, value: Tensor, k: Tensor, k_name: str = "k_train_train", *, columns: int | None = None
+) -> None:
     """Require a row for each training point, and the dtype and device of their kernel ``k``."""
     check_tensor(name, value, ndim=2)
     if value.shape[0] != k.shape[0] or columns not in (None, value.shape[1]):
@@ -97,11 +99,11 @@ def check_outputs(name: str, value: Tensor, k: Tensor, *, columns: int | None = 
             f"{name} has shape {tuple(value.shape)}, expected ({k.shape[0]}, {columns or 'K'}): "
             f"a row for each of the {k.shape[0]} training points, a column for each output"
         )
-    check_alike(name, value, "k_train_train", k)
+    check_alike(name, value, k_name, k)
     check_finite(name, value)
 
 
-def check_cross_kernel(name: str, value: Tensor, k: Tensor) -> None:
+def check_cross_kernel(name: str, value: Tensor, k: Tensor, k_name: str = "k_train_train") -> None:
     """Require a column for each training point, and the dtype and device of their kernel ``k``."""
     check_tensor(name, value, ndim=2)
     if value.shape[1] != k.shape[0]:
@@ -109,7 +111,7 @@ def check_cross_kernel(name: str, value: Tensor, k: Tensor) -> None:
             f"{name} has shape {tuple(value.shape)} but there are {k.shape[0]} training points; "
             f"it must be (M, {k.shape[0]}), test points in the rows"
         )
-    check_alike(name, value, "k_train_train", k)
+    check_alike(name, value, k_name, k)
     check_finite(name, value)
 
 
