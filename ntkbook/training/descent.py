@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ntkbook.dynamics import max_learning_rate
 from ntkbook.dynamics.losses import LossFunction
 from ntkbook.training.ensemble import Ensemble
 from ntkbook.training.integrator import Integrator
@@ -152,9 +153,9 @@ class Descent:
     def _limit(self, kernels: Tensor) -> float:
         """Return the largest stable learning rate on the squared loss, of kernels (S, N, N, K, K)."""
         s, n, _, k, _ = kernels.shape
-        matrices = kernels.permute(0, 1, 3, 2, 4).reshape(s, n * k, n * k).double()
-        largest = float(torch.linalg.eigvalsh(matrices).amax())
-        return 2 * (1 + self._do.momentum) / largest * (n * k if self._do.reduction == "mean" else 1)
+        matrices = kernels.permute(0, 1, 3, 2, 4).reshape(s, n * k, n * k)
+        do = self._do
+        return min(max_learning_rate(m, reduction=do.reduction, momentum=do.momentum) for m in matrices)
 
     def _warn_if_unstable(self, kernels: Tensor) -> None:
         limit = self._limit(kernels) if self._do.loss == "mse" else float("inf")

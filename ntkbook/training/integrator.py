@@ -43,7 +43,7 @@ class Integrator:
             pairs = zip(state, slope, self._rates, strict=True)
             slope = gradient([value - rate / 2 * g for value, g, rate in pairs])
         elif self._momentum and not self._velocity:
-            slope = self._velocity = [g.clone() for g in slope]
+            slope = self._velocity = list(slope)
         elif self._momentum:
             for v, g in zip(self._velocity, slope, strict=True):
                 v.mul_(self._momentum).add_(g)

@@ -40,12 +40,11 @@ class Recorder:
         self._kept = [name for name in start if name in keep or ("parameters" in keep and name in trained)]
         self._notes: dict[str, list[Tensor]] = {}
         self._constant: Notes = {}
-        self._last: Tensor | None = None
         for layer, names in _layers(trained).items():
             self._constant[f"square/{layer}"] = sum_of_squares(start, names)
         if kernel is not None:
             self._first = self._kernels(start)
-            self._constant["kernel/first"] = _stack([_total(parts) for parts in self._first])
+            self._constant["kernel/first"] = torch.stack([parts["drift"] for parts in self._first])
 
     def note(self, **values: Tensor | None) -> None:
         """Write down tensors (S, ...) under their names."""
@@ -63,20 +62,24 @@ class Recorder:
         self.note(**{f"parameter/{name}": moved.get(name, self._start[name]).clone() for name in self._kept})
         if self._kernel is not None:
             kernels = self._kernels({**self._start, **moved})
-            for layer in kernels[0]:
+            for name in kernels[0]:
                 pairs = zip(self._first, kernels, strict=True)
-                drifts = [_drift(first[layer], now[layer]) for first, now in pairs]
-                self.note(**{f"drift/{layer}": torch.stack(drifts)})
-            totals = [_total(parts) for parts in kernels]
-            firsts = self._constant["kernel/first"]
-            self.note(drift=torch.stack([_drift(a, b) for a, b in zip(firsts, totals, strict=True)]))
-            self._constant["kernel/last"] = _stack(totals)
+                self.note(**{name: torch.stack([_drift(first[name], now[name]) for first, now in pairs])})
+            self._constant["kernel/last"] = torch.stack([parts["drift"] for parts in kernels])
             self.note(kernels=self._constant["kernel/last"] if "kernels" in self._keep else None)
 
     def _kernels(self, state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Return each network's kernel and its parts, under the names of their drifts."""
         assert self._kernel is not None
-        count = len(next(iter(state.values())))
-        return [self._kernel({name: value[s] for name, value in state.items()}) for s in range(count)]
+        found = []
+        for s in range(len(next(iter(state.values())))):
+            layers = self._kernel({name: value[s] for name, value in state.items()})
+            parts = {f"drift/{layer}": part for layer, part in layers.items()}
+            parts["drift"] = torch.stack(list(layers.values())).sum(0)
+            if len(layers) > 1:
+                parts["drift_of_rest"] = torch.stack(list(layers.values())[:-1]).sum(0)
+            found.append(parts)
+        return found
 
     def result(self) -> Notes:
         """Return everything noted: (S, T, ...) what was noted at each moment, (S, ...) the rest."""
@@ -95,14 +98,6 @@ def _layers(trained: Sequence[str]) -> dict[str, list[str]]:
     for name in trained:
         layers.setdefault(layer_of(name), []).append(name)
     return layers
-
-
-def _total(parts: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack(list(parts.values())).sum(0)
-
-
-def _stack(kernels: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(kernels))
 
 
 def _drift(first: Tensor, now: Tensor) -> Tensor:
@@ -176,6 +171,7 @@ def _kernel_history(notes: Notes, layers: Sequence[str]) -> KernelHistory | None
         last=notes["kernel/last"],
         drift=notes["drift"],
         drift_by_layer={layer: notes[f"drift/{layer}"] for layer in layers},
+        drift_of_rest=notes.get("drift_of_rest"),
         all=notes.get("kernels"),
     )
 

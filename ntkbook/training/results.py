@@ -50,8 +50,10 @@ class KernelHistory:
         (S, T), :math:`\lVert \hat\Theta_t - \hat\Theta_0 \rVert_F / \lVert \hat\Theta_0 \rVert_F`.
     drift_by_layer : dict of str to Tensor
         (S, T) for each trained layer, the same ratio for its part of the kernel: the sum over its
-        parameters. The last layer's part is the Gram of the features, the rest carries derivatives of the
-        activations.
+        parameters.
+    drift_of_rest : Tensor or None
+        (S, T), the same ratio for all layers but the last together. The last layer's part is the Gram of the
+        features; the rest carries the derivatives of the activations. None if a single layer is trained.
     all : Tensor or None
         (S, T, N, N, K, K), the kernels at all records, if ``"kernels"`` is kept.
     """
@@ -60,6 +62,7 @@ class KernelHistory:
     last: Tensor
     drift: Tensor
     drift_by_layer: Mapping[str, Tensor]
+    drift_of_rest: Tensor | None
     all: Tensor | None
 
 

@@ -68,12 +68,12 @@ class TangentKernel:
         return network, structure, plan
 
     def __call__(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return each trained layer's part of the kernel at the given parameters and buffers."""
+        """Return each trained layer's part of the kernel at given parameters and buffers, in order."""
         total: dict[str, Tensor] = {}
         for factor, network, structure, plan in self._passes:
             for name, part in self._parts(network, structure, plan, state).items():
                 total[name] = factor * part + total[name] if name in total else factor * part
-        return total
+        return {layer: total[layer] for layer in self._layers}
 
     def _parts(
         self, network: Network, structure: Structure, plan: Plan, state: Mapping[str, Tensor]

@@ -106,38 +106,48 @@ def test_kernels_and_drift(run: training.TrainingRun) -> None:
             for layer in ("0", "2", "4"):
                 drift = (now[layer] - first[layer]).norm() / first[layer].norm()
                 torch.testing.assert_close(kernel.drift_by_layer[layer][s, t], drift, rtol=0, atol=1e-12)
+            before, after = first["0"] + first["2"], now["0"] + now["2"]
+            drift = (after - before).norm() / before.norm()
+            torch.testing.assert_close(kernel.drift_of_rest[s, t], drift, rtol=0, atol=1e-12)
     assert torch.equal(kernel.first, kernel.all[:, 0])
     assert torch.equal(kernel.last, kernel.all[:, -1])
     assert bool((kernel.drift[:, 1:] > 0.01).all())
 
 
 def test_mean_kernel_at_other_points_weighted_with_the_factors() -> None:
-    def factor(name: str) -> float:
-        return {"0.weight": 0.5, "4.weight": 3.0}.get(name, 0.0)
-
+    factors = {"0.weight": 0.5, "2.weight": 3.0, "4.bias": 0.5}
     run = training.train(
         make_net,
         X,
         Y,
         learning_rate=0.1,
         steps=5,
-        trained=factor,
+        trained=lambda name: factors.get(name, 0.0),
         kernel_inputs=X_TEST,
         kernel_outputs="mean",
         keep=("kernel", "networks"),
         record=[5],
     )
+
+    def part(net: torch.nn.Module, chosen: str) -> Tensor:
+        net = copy.deepcopy(net)
+        for name, p in net.named_parameters():
+            p.requires_grad_(name == chosen)
+        return factors[chosen] * ntkbook.empirical_ntk(net, X_TEST, outputs="mean")
+
+    def drift(names: list[str]) -> Tensor:
+        first, last = (sum(part(net, name) for name in names) for net in (drawn(0), run.networks[0]))
+        return (last - first).norm() / first.norm()
+
     for net, found in ((drawn(0), run.kernel.first[0]), (run.networks[0], run.kernel.last[0])):
-        expected = 0.0
-        for name, weight in (("0.weight", 0.5), ("4.weight", 3.0)):
-            part = copy.deepcopy(net)
-            for other, p in part.named_parameters():
-                p.requires_grad_(other == name)
-            expected = expected + weight * ntkbook.empirical_ntk(part, X_TEST, outputs="mean")
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    drift = (run.kernel.last[0] - run.kernel.first[0]).norm() / run.kernel.first[0].norm()
-    torch.testing.assert_close(run.kernel.drift[0, 0], drift, rtol=1e-10, atol=0)
-    assert sorted(run.kernel.drift_by_layer) == ["0", "4"]
+        torch.testing.assert_close(found, sum(part(net, name) for name in factors), rtol=0, atol=1e-12)
+    for found, names in (
+        (run.kernel.drift, list(factors)),
+        (run.kernel.drift_by_layer["2"], ["2.weight"]),
+        (run.kernel.drift_of_rest, ["0.weight", "2.weight"]),
+    ):
+        torch.testing.assert_close(found[0, 0], drift(names), rtol=0, atol=1e-12)
+    assert list(run.kernel.drift_by_layer) == ["0", "2", "4"]
 
 
 def test_what_is_not_kept_is_absent() -> None:
