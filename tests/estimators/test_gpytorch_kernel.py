@@ -54,7 +54,7 @@ def gaussian_process(kernel, noise=0.05):
 def test_values(kernel):
     x, _, x_test = problem()
     made = make(kernel)
-    for a, b in ((x, x), (x_test, x), (x[:3], x[2:9])):
+    for a, b in ((x, x), (x_test, x), (x[:7], x[2:9])):
         values = made(torch.from_numpy(a), torch.from_numpy(b)).to_dense()
         np.testing.assert_allclose(values.detach(), in_numpy(a, b, kernel), rtol=0, atol=1e-12)
     square = made(torch.from_numpy(x)).to_dense()
@@ -71,6 +71,11 @@ def test_diagonal(kernel):
     np.testing.assert_allclose(diagonal.detach(), in_numpy(x, x, kernel).diagonal(), rtol=0, atol=1e-12)
     lazily = made(torch.from_numpy(x)).diagonal()
     assert torch.equal(lazily, diagonal)
+    gradient, expected = (
+        torch.autograd.grad(values.sum(), made.raw_w_std)[0]
+        for values in (diagonal, made(torch.from_numpy(x)).to_dense().diagonal())
+    )
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
     pairs = made(torch.from_numpy(x), torch.from_numpy(x[::-1].copy()), diag=True)
     np.testing.assert_allclose(pairs.detach(), in_numpy(x, x[::-1], kernel).diagonal(), rtol=0, atol=1e-12)
 
@@ -102,6 +107,16 @@ def test_gradients_in_every_scale_and_in_the_inputs(kernel):
     step[2, 1] = h
     change = in_numpy(x + step, x + step, kernel) - in_numpy(x - step, x - step, kernel)
     assert inputs.grad[2, 1].item() == pytest.approx((change / (2 * h) * weights).sum(), rel=1e-6)
+
+
+def test_equal_inputs_keep_gradients_of_their_own():
+    first = torch.from_numpy(problem(n=5)[0]).requires_grad_()
+    second = first.detach().clone().requires_grad_()
+    weights = torch.arange(25.0).reshape(5, 5).double()
+    own = torch.autograd.grad((make()(first, second).to_dense() * weights).sum(), (first, second))
+    (both,) = torch.autograd.grad((make()(first).to_dense() * weights).sum(), first)
+    torch.testing.assert_close(own[0] + own[1], both, rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(own[0], own[1])
 
 
 def test_marginal_likelihood_and_predictions_are_those_of_the_estimator():

@@ -82,8 +82,9 @@ def test_weights_count_like_repetitions(t, diag_reg):
     x, y, x_test = problem(n=12)
     weights = np.arange(12) % 4  # zeros among them
     model = NTKRegressor(t=t, diag_reg=diag_reg, **OPTIONS)
-    weighted = model.fit(x, y, sample_weight=weights).predict(x_test)
     with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weighted = model.fit(x, y, sample_weight=weights).predict(x_test)
         warnings.filterwarnings("ignore", "the training kernel is singular")
         repeated = model.fit(np.repeat(x, weights, axis=0), np.repeat(y, weights, axis=0)).predict(x_test)
     np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-9)

@@ -15,6 +15,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ntkbook import data, nn
@@ -69,6 +70,12 @@ def test_cross_validation_slices_a_precomputed_kernel():
     direct = cross_val_predict(NTKRegressor(**OPTIONS), x, y, cv=4)
     sliced = cross_val_predict(NTKRegressor(kernel="precomputed"), plain(x, x)[1], y, cv=4)
     np.testing.assert_allclose(sliced, direct, rtol=0, atol=1e-9)
+
+
+def test_tags():
+    assert get_tags(NTKRegressor()).target_tags.multi_output
+    assert get_tags(NNGPRegressor()).target_tags.multi_output
+    assert not get_tags(NTKClassifier()).target_tags.multi_output
 
 
 def test_targets_can_be_centred():
