@@ -143,9 +143,9 @@ def animation(
     in the preview of a reference, some of the frames stand one below the other. The dark theme inverts the
     frames as it does with every figure.
 
-    In a chapter, the cell has the same metadata as that of another figure (``mystnb.figure`` with caption and
-    name, ``mystnb.image.alt``), and its last line is the call. The alternative text in the metadata serves
-    print, ``alt`` the page.
+    In a chapter, one cell makes the figure, defines ``update`` and ends in the call. It has the same metadata
+    as the cell of another figure: ``mystnb.figure`` with caption and name, and ``mystnb.image.alt``, which
+    describes the still picture in print as ``alt`` describes the moving one.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ class Integrator:
     r"""Gradient descent with a rate for each tensor.
 
     .. math::
-        \text{Euler:} \quad v \leftarrow \mu v + \nabla\mathcal L(\theta), \quad
+        \text{Euler:} \quad v \leftarrow \beta v + \nabla\mathcal L(\theta), \quad
         \theta \leftarrow \theta - \eta v, \qquad
         \text{midpoint:} \quad \theta \leftarrow
         \theta - \eta \nabla\mathcal L\big(\theta - \tfrac{\eta}{2} \nabla\mathcal L(\theta)\big)
@@ -27,7 +27,7 @@ class Integrator:
     rates : sequence of float
         The learning rate of each tensor of the state.
     momentum : float
-        The factor mu; 0 with the midpoint rule.
+        The factor beta; 0 with the midpoint rule.
     midpoint : bool
         Which of the two.
     """

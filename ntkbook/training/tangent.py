@@ -16,9 +16,9 @@ from ntkbook.empirical.structure import Structure, find_structure
 
 
 class TangentKernel:
-    r"""The kernel of gradient descent with a factor :math:`s_p` on the learning rate of each parameter.
+    r"""The kernel of gradient descent with a factor :math:`r_p` on the learning rate of each parameter.
 
-    .. math:: \hat\Theta_{ab}(x, x') = \sum_p s_p \,
+    .. math:: \hat\Theta_{ab}(x, x') = \sum_p r_p \,
         \frac{\partial f_a(x; \theta)}{\partial \theta_p} \frac{\partial f_b(x'; \theta)}{\partial \theta_p}
 
     `ntkbook.empirical_ntk` probes a network and plans the work anew at each call, which takes most of the

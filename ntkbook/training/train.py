@@ -58,10 +58,11 @@ def train(
     if they are centred, and its parameters take the steps
 
     .. math::
-        v_p \leftarrow \mu v_p + \frac{1}{\alpha^2} \frac{\partial \mathcal L(F(X), Y)}{\partial \theta_p},
-        \qquad \theta_p \leftarrow \theta_p - \eta s_p v_p,
+        v_p \leftarrow \beta v_p + \frac{1}{\alpha^2} \frac{\partial \mathcal L(F(X), Y)}{\partial \theta_p},
+        \qquad \theta_p \leftarrow \theta_p - \eta r_p v_p,
 
-    with v = 0 at first: those of ``torch.optim.SGD``. The linearized network is trained by the same steps.
+    with v = 0 at first and all factors :math:`r_p = 1` unless ``trained`` says otherwise. For
+    :math:`\alpha = 1` these are the steps of ``torch.optim.SGD``.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def train(
         Of the named losses, as in `ntkbook.dynamics`: half the squares' mean or sum over all entries; the
         mean or sum over samples for cross-entropy.
     momentum : float
-        :math:`\mu`.
+        :math:`\beta`, in [0, 1).
     integrator : {"euler", "midpoint"}
         The midpoint rule follows gradient flow to second order in the learning rate.
     n_networks : int
@@ -90,13 +91,13 @@ def train(
     seed : int
         See above. The caller's random state is left alone.
     trained : {"all", "last_layer"} or callable
-        Which parameters move. A callable maps a parameter's name to the factor :math:`s_p` on its learning
+        Which parameters move. A callable maps a parameter's name to the factor :math:`r_p` on its learning
         rate; ``False`` and 0 freeze it. Parameters that do not require grad never move.
     centre : bool
         Whether to subtract the outputs at initialization.
     output_scale : float
-        :math:`\alpha`; the loss is divided by its square, so that the linearized dynamics of F do not
-        depend on it (Chizat, Oyallon and Bach 2019, section 2).
+        :math:`\alpha`. The loss is divided by its square, so that F, if it is centred, obeys the same
+        linearized dynamics for every scale (Chizat, Oyallon and Bach 2019, section 2).
     x_test : Tensor, shape (M, ...), optional
         Where outputs are recorded beside the training points.
     record : int or sequence of int
@@ -122,7 +123,8 @@ def train(
     Returns
     -------
     TrainingRun
-        See there.
+        For instance ``run.outputs_test`` (S, T, M, K), ``run.times`` (T,), ``run.movement.relative`` (S, T),
+        ``run.kernel.drift`` (S, T), ``run.linear.error_test`` (S, T).
 
     Raises
     ------
