@@ -27,7 +27,7 @@ class LinearDescent:
     kernel : Tensor, shape (S, N + M, N, K, K)
         Between all points, training points first, and the training points.
     outputs : Tensor, shape (S, N + M, K)
-        At initialization.
+        At initialization; overwritten.
     n_train : int
         N.
     loss : callable
@@ -41,7 +41,7 @@ class LinearDescent:
     ) -> None:
         s, n, k = outputs.shape
         self._kernel = kernel.permute(0, 1, 3, 2, 4).reshape(s, n * k, n_train * k)
-        self._outputs, self._n, self._loss, self._integrator = outputs.clone(), n_train, loss, integrator
+        self._outputs, self._n, self._loss, self._integrator = outputs, n_train, loss, integrator
 
     def step(self) -> None:
         """Take one step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 import ntkbook
 from ntkbook import nn, training
+from ntkbook.training import tangent
 
 F64 = torch.float64
 RNG = torch.Generator().manual_seed(0)
@@ -150,6 +152,18 @@ def test_mean_kernel_at_other_points_weighted_with_the_factors() -> None:
     assert list(run.kernel.drift_by_layer) == ["0", "2", "4"]
 
 
+def test_kernels_that_are_made_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = training.train(make_net, X, Y, learning_rate=0.1, steps=1, keep=("kernel", "linearization"))
+    monkeypatch.setattr(tangent, "make_plan", functools.partial(_in_tiles, tangent.make_plan))
+    tiled = training.train(make_net, X, Y, learning_rate=0.1, steps=1, keep=("kernel", "linearization"))
+    torch.testing.assert_close(tiled.kernel.first, whole.kernel.first, rtol=0, atol=1e-13)
+    torch.testing.assert_close(tiled.linear.outputs_train, whole.linear.outputs_train, rtol=0, atol=1e-13)
+
+
+def _in_tiles(make_plan: Callable[..., object], *arguments: object, **options: object) -> object:
+    return make_plan(*arguments, **(options | {"chunk_size": 2}))
+
+
 def test_what_is_not_kept_is_absent() -> None:
     run = training.train(make_net, X, Y, learning_rate=0.1, steps=3, keep=("2.weight",))
     assert run.kernel is None
@@ -157,6 +171,16 @@ def test_what_is_not_kept_is_absent() -> None:
     assert run.outputs_test is None
     assert run.networks == ()
     assert list(run.parameters) == ["2.weight"]
+
+
+def test_a_network_that_is_at_hand_is_left_alone() -> None:
+    net = drawn(3)
+    before = copy.deepcopy(net.state_dict())
+    run = training.train(lambda: net, X, Y, learning_rate=0.5, steps=3, keep=("networks", "kernel"))
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(p.requires_grad for p in net.parameters())
+    torch.testing.assert_close(run.outputs_train[0, 0], net(X).detach(), rtol=0, atol=1e-13)
+    assert float((run.networks[0](X) - net(X)).abs().max()) > 0.01
 
 
 def test_chunks_make_no_difference() -> None:

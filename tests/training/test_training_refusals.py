@@ -254,6 +254,16 @@ def test_divergence_of_one_network_leaves_the_others_alone() -> None:
         torch.testing.assert_close(alone.loss[0], run.loss[s])
 
 
+def test_divergence_names_the_network() -> None:
+    def third_is_huge() -> torch.nn.Module:
+        net = make_net()
+        net[0].weight.data *= 1e6 if torch.initial_seed() == 12 else 1.0
+        return net
+
+    with pytest.raises(FloatingPointError, match="the loss of network 2 is"):
+        train(make_net=third_is_huge, n_networks=4, seed=10, steps=50, chunk_size=2)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", torch.nn.functional.mse_loss])
 def test_divergence_on_other_losses(loss: str | Callable[..., Tensor]) -> None:
     targets = torch.zeros(5).long() if loss == "cross_entropy" else torch.ones(5, 2)
