@@ -86,8 +86,8 @@ class LossFlow:
 
     Up to 400 unknowns (NK, or 2NK with momentum) the solver is SciPy's LSODA, which copes with stiffness by
     dense linear algebra. Above, it is CVODE of SUNDIALS with GMRES if scikit-sundae is installed
-    (``pip install 'ntkbook[ode]'``), else SciPy's DOP853, which refuses a system that is too stiff for it. An
-    evaluation of the velocity costs :math:`2N^2K` multiplications.
+    (``pip install 'ntkbook[ode]'``), else SciPy's DOP853, which gives up where it needs too many
+    steps. An evaluation of the velocity costs :math:`2N^2K` multiplications.
 
     A call of `test` after `train` with the same times and start does not solve again.
 
@@ -291,13 +291,14 @@ class LossFlow:
 
         # An output is u times a feature vector, whose length is the root of the kernel's diagonal.
         longest = math.sqrt(max(float(self._like.diagonal().max()), 1e-300))
-        atol = self._tolerance / longest
         if self._friction is None:
-            return System(force, np.zeros(y.numel()), self._tolerance, atol)
+            return System(force, np.zeros(y.numel()), self._tolerance, self._tolerance / longest)
         friction = self._friction
+        # An oscillation keeps its errors for about 1 / friction of time.
+        tolerance = self._tolerance * max(friction, 0.01)
 
         def with_inertia(state: Array) -> Array:
             u, v = np.split(state, 2)
             return np.concatenate([v, force(u) - friction * v])
 
-        return System(with_inertia, np.zeros(2 * y.numel()), self._tolerance, atol)
+        return System(with_inertia, np.zeros(2 * y.numel()), tolerance, tolerance / longest)

@@ -4,6 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from flow_cases import nan_at, problem
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -11,25 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ntkbook.dynamics import MSEFlow, propagator, spectrum
 
 REDUCTIONS = ("sum", "mean")
-
-
-def problem(n=7, features=12, m=3, outputs=2, seed=0):
-    """Return a linear-regression problem: kernels, targets and outputs at time 0."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=rng, dtype=torch.float64)
-
-    x, x_test = normal(n, features) / features**0.5, normal(m, features) / features**0.5
-    w = normal(features, outputs)
-    return {
-        "x": x,
-        "k": x @ x.T,
-        "k_test": x_test @ x.T,
-        "y": normal(n, outputs),
-        "f0": x @ w,
-        "f0_test": x_test @ w,
-    }
 
 
 def rate(reduction, y):
@@ -272,12 +254,6 @@ def test_runs_on_a_device_without_mixing_in_cpu_tensors(monkeypatch):
             assert train.dtype == test.dtype == torch.float32
             assert train.shape == (5, 2)
             assert test.shape == (3, 2)
-
-
-def nan_at(value, place):
-    value = value.clone()
-    value[place] = math.nan
-    return value
 
 
 P = problem()
