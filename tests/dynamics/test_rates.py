@@ -109,7 +109,7 @@ def test_time_constants_are_how_fast_a_residual_shrinks_per_step(momentum):
     # On a single mode, far enough that only the larger of momentum's two roots is left.
     k, y = diagonal(0.01), torch.ones(1, 1, dtype=torch.float64)
     flow = MSEFlow(k, y, "sum", learning_rate=0.9, momentum=momentum)
-    left = y - flow.train(torch.tensor([100.0, 200.0]), torch.zeros_like(y)).squeeze(1)
+    left = y - flow.train(torch.tensor([200.0, 300.0]), torch.zeros_like(y)).squeeze(1)
     per_step = math.log(left[0] / left[1]) / 100
     assert flow.modes().time_constants.item() == pytest.approx(1 / per_step, rel=1e-6)
 
