@@ -14,6 +14,7 @@ from ntkbook.dynamics.losses import LossFunction, make_loss, refuse_labels
 from ntkbook.dynamics.ode import Array, System
 from ntkbook.dynamics.propagator import check_momentum
 from ntkbook.dynamics.spectrum import (
+    at_all_times,
     check_cross_kernel,
     check_outputs,
     check_test_outputs,
@@ -163,7 +164,7 @@ class LossFlow:
             If the solver fails, with its reason.
         """
         coefficients = self._solve(t, f0_train)
-        return (f0_train.to(torch.float64) + self._modes @ coefficients).to(self._like.dtype)
+        return (f0_train.to(torch.float64) + at_all_times(self._modes, coefficients)).to(self._like.dtype)
 
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs at test points.
@@ -185,7 +186,7 @@ class LossFlow:
         """
         check_cross_kernel("k_test_train", k_test_train, self._like)
         check_test_outputs("f0_test", f0_test, k_test_train, self._y.shape[1])
-        moved = self._spectrum.cross_modes(k_test_train) @ self._solve(t, f0_train)
+        moved = at_all_times(self._spectrum.cross_modes(k_test_train), self._solve(t, f0_train))
         return (f0_test.to(torch.float64) + moved).to(self._like.dtype)
 
     def loss(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class LossFlow:
             Training outputs at time 0.
         """
         coefficients = self._solve(t, f0_train)
-        f = f0_train.to(torch.float64) + self._modes @ coefficients  # (..., N, K)
+        f = f0_train.to(torch.float64) + at_all_times(self._modes, coefficients)  # (..., N, K)
         values = [self._loss.value(one, self._y) for one in f.reshape(-1, *self._y.shape)]
         return torch.stack(values).reshape(f.shape[:-2])
 

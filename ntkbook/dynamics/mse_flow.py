@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from ntkbook.dynamics.propagator import Propagator
-from ntkbook.dynamics.spectrum import check_cross_kernel, check_outputs, check_test_outputs, decompose
+from ntkbook.dynamics.spectrum import (
+    at_all_times,
+    check_cross_kernel,
+    check_outputs,
+    check_test_outputs,
+    decompose,
+)
 
 
 class Modes(NamedTuple):
@@ -141,7 +147,7 @@ class MSEFlow:
         check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
         remaining, _ = self._propagator.factors(t)
         residual = self.eigenvectors.T @ (f0_train.to(torch.float64) - self._y)  # (N, K)
-        outputs: Tensor = self._y + self.eigenvectors @ (remaining.unsqueeze(-1) * residual)
+        outputs = self._y + at_all_times(self.eigenvectors, remaining.unsqueeze(-1) * residual)
         return outputs.to(self._like.dtype)
 
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
@@ -167,7 +173,7 @@ class MSEFlow:
         check_test_outputs("f0_test", f0_test, k_test_train, self._y.shape[1])
         _, gain = self._propagator.factors(t)
         residual = self.eigenvectors.T @ (self._y - f0_train.to(torch.float64))  # (N, K)
-        moved = self._spectrum.cross_modes(k_test_train) @ (gain.unsqueeze(-1) * residual)
+        moved = at_all_times(self._spectrum.cross_modes(k_test_train), gain.unsqueeze(-1) * residual)
         outputs: Tensor = f0_test.to(torch.float64) + moved
         return outputs.to(self._like.dtype)
 
