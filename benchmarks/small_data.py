@@ -1,7 +1,7 @@
 """Small data: an infinitely wide network against three standard classifiers on tables of the UCI repository.
 
 ``python benchmarks/small_data.py`` compares the NTK classifier, an SVM with a Gaussian kernel, a random
-forest and a tuned finite network on 25 tables of 150 to 1,000 rows, in under 30 minutes on two cores. It
+forest and a tuned finite network on 25 tables of 150 to 500 rows, in under 30 minutes on two cores. It
 needs the extras ``sklearn`` and ``tables``. Each cell, one method on one table, is written to ``--store``
 when it is done, and the same command goes on where it stopped. The result is ``benchmarks/small_data.json``;
 ``--show`` prints it, ``--quick`` tries everything on two small tables in seconds and writes nothing.
@@ -10,7 +10,7 @@ The protocol is nested cross-validation. Four stratified outer folds give the ac
 once, by a model that has not seen it. Within each outer training part three stratified folds choose the
 settings by their mean accuracy, the first of equals, and the chosen model is fitted to the whole outer
 training part. Numbers are standardized with the mean and standard deviation of the outer training part, which
-use no labels and are the same for all methods. Larger tables are cut to 1,000 rows, drawn with their classes
+use no labels and are the same for all methods. Larger tables are cut to 500 rows, drawn with their classes
 in proportion. The NTK does not depend on the inner split: each kernel is computed once per outer fold, and
 its rows and columns are sliced.
 
@@ -57,7 +57,7 @@ from ntkbook.estimators import NTKClassifier
 
 RESULT = Path(__file__).with_suffix(".json")
 COMMAND = "python benchmarks/small_data.py"
-MAX_ROWS, OUTER, INNER = 1000, 4, 3
+MAX_ROWS, OUTER, INNER = 500, 4, 3
 
 # In order of preference where inner accuracies are equal: the smoother model first.
 GRIDS: dict[str, dict[str, Sequence[Any]]] = {
