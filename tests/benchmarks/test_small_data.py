@@ -1,24 +1,16 @@
 """The small-data benchmark: its protocol by another route, and its resumption."""
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_script import small_data
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ntkbook import data
 from ntkbook.estimators import NTKClassifier
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "small_data.py"
-spec = importlib.util.spec_from_file_location("small_data", PATH)
-small_data = importlib.util.module_from_spec(spec)
-sys.modules["small_data"] = small_data
-spec.loader.exec_module(small_data)
 
 GRIDS = {
     "NTK": {"depth": (1, 2), "b_std": (0.0, 1.0), "diag_reg": (0.1, 1e-3)},
