@@ -1,22 +1,16 @@
 """The committed result of the small-data benchmark: every column recomputed from the rows."""
 
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_script import small_data
 
 from ntkbook import data
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "small_data.py"
-spec = importlib.util.spec_from_file_location("small_data", PATH)
-small_data = importlib.util.module_from_spec(spec)
-sys.modules["small_data"] = small_data
-spec.loader.exec_module(small_data)
-
+if not small_data.RESULT.exists():
+    pytest.skip(f"{small_data.RESULT.name} is not there; run: {small_data.COMMAND}", allow_module_level=True)
 RESULT = json.loads(small_data.RESULT.read_text())
 TABLES, METHODS = RESULT["tables"], list(RESULT["summary"]["methods"])
 
