@@ -18,7 +18,7 @@ COPIED    := $(OTHERS:book/%=_exec/%)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test seeds colab lint types serve bench bench-gpu table1 vendor clean accept-equations FORCE
+.PHONY: help install book executed test seeds colab lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -92,7 +92,7 @@ serve: book  ## serve the pages on this machine
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 bench: $(INSTALLED)  ## run every benchmark that takes minutes, and print its table
-	@for file in $(filter-out benchmarks/table1.py benchmarks/cntk_gpu.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out benchmarks/table1.py benchmarks/cntk_gpu.py benchmarks/small_data.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-gpu: $(INSTALLED)  ## measure the GPU engines (needs a CUDA device)
@@ -100,6 +100,9 @@ bench-gpu: $(INSTALLED)  ## measure the GPU engines (needs a CUDA device)
 
 table1: $(INSTALLED)  ## CIFAR-10 accuracies of the CNTK with 2,000 images; resumes (needs NTKBOOK_DATA)
 	$(BIN)/python benchmarks/table1.py
+
+small-data: $(INSTALLED)  ## NTK against SVM, forest and MLP on 25 small tables; resumes (up to 30 minutes)
+	$(BIN)/python benchmarks/small_data.py
 
 accept-equations: $(INSTALLED)  ## LABEL="eq-a eq-b": accept equations whose text and check you have read
 	@$(BIN)/python -m ntkbook.verify accept $(LABEL)
