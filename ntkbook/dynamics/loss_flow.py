@@ -134,11 +134,11 @@ class LossFlow:
         if learning_rate != 1:
             self._warn_if_unstable(momentum)
         eigenvalues = self._spectrum.eigenvalues
-        # A mode that carries no output is integrated too, in a unit of its own: a cross kernel may see it.
-        unit = torch.where(eigenvalues > 0, eigenvalues, self._spectrum.noise.clamp(min=1e-300)).sqrt()
-        self._unit = unit.unsqueeze(1)  # (N, 1)
-        self._modes = self._spectrum.eigenvectors * eigenvalues  # (N, N)
-        self._features = self._spectrum.eigenvectors * eigenvalues.sqrt()  # (N, N)
+        # A mode that carries no output is integrated too, in units of 1: a cross kernel may see it.
+        self._unit = torch.where(eigenvalues > 0, eigenvalues, 1.0).sqrt()  # (N,)
+        self._moving = (eigenvalues > 0).to(torch.float64)  # (N,)
+        self._basis = self._spectrum.eigenvectors * self._unit  # (N, N)
+        self._outputs = self._spectrum.eigenvectors * eigenvalues  # (N, N)
         self._solved: tuple[list[float], Tensor, Tensor] | None = None
 
     def train(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class LossFlow:
             If the solver fails, with its reason.
         """
         coefficients = self._solve(t, f0_train)
-        return (f0_train.to(torch.float64) + at_all_times(self._modes, coefficients)).to(self._like.dtype)
+        return (f0_train.to(torch.float64) + at_all_times(self._outputs, coefficients)).to(self._like.dtype)
 
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs at test points.
@@ -200,7 +200,7 @@ class LossFlow:
             Training outputs at time 0.
         """
         coefficients = self._solve(t, f0_train)
-        f = f0_train.to(torch.float64) + at_all_times(self._modes, coefficients)  # (..., N, K)
+        f = f0_train.to(torch.float64) + at_all_times(self._outputs, coefficients)  # (..., N, K)
         values = [self._loss.value(one, self._y) for one in f.reshape(-1, *self._y.shape)]
         return torch.stack(values).reshape(f.shape[:-2])
 
@@ -235,8 +235,7 @@ class LossFlow:
         f0, y = f0_train.to(torch.float64), self._y
 
         def excess(state: Array) -> float:
-            f = f0 + self._features @ self._as_modes(state[: y.numel()])
-            return float(self._loss.value(f, y)) - level
+            return float(self._loss.value(f0 + self._moved(state[: y.numel()]), y)) - level
 
         return self._system(f0_train).first_zero(excess, horizon)
 
@@ -260,7 +259,8 @@ class LossFlow:
         states = np.zeros((len(stops), len(system.start)))
         if stops[-1] > 0:
             states[stops > 0] = system.at(stops[stops > 0])
-        return self._as_modes(states[place, : self._y.numel()]) / self._unit
+        u = self._as_modes(states[place, : self._y.numel()])
+        return (u / self._unit).mT
 
     def _warn_if_unstable(self, momentum: float | None) -> None:
         steepest = self._loss.curvature * float(self._spectrum.eigenvalues[-1])
@@ -274,16 +274,21 @@ class LossFlow:
             )
 
     def _as_modes(self, state: Array) -> Tensor:
-        """Return u as a tensor on the kernel's device: (N, K), or (T, N, K) for T states."""
-        return torch.tensor(state, device=self._like.device).reshape(*state.shape[:-1], *self._y.shape)
+        """Return u as a tensor on the kernel's device: (K, N), or (T, K, N) for T states."""
+        n, outputs = self._y.shape
+        return torch.tensor(state, device=self._like.device).reshape(*state.shape[:-1], outputs, n)
+
+    def _moved(self, u: Array) -> Tensor:
+        """Return how far the training outputs have moved: (N, K)."""
+        return (self._as_modes(u) * self._moving @ self._basis.T).mT
 
     def _system(self, f0_train: Tensor) -> System:
         f0, y = f0_train.to(torch.float64), self._y
-        pull = -self._learning_rate * self._spectrum.eigenvectors.T * self._unit  # (N, N)
 
         def force(u: Array) -> Array:
-            f = f0 + self._features @ self._as_modes(u)
-            result: Array = (pull @ self._loss.gradient(f, y)).reshape(-1).cpu().numpy()
+            gradient = self._loss.gradient(f0 + self._moved(u), y)
+            # Products with few rows take half the time of those with few columns.
+            result: Array = (-self._learning_rate * gradient.mT @ self._basis).reshape(-1).cpu().numpy()
             if not np.isfinite(result).all():
                 raise RuntimeError(
                     f"the gradient of loss {self._loss.name} became NaN or infinite in training"
