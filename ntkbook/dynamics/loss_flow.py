@@ -45,7 +45,9 @@ class LossFlow:
     Parameters
     ----------
     k_train_train : Tensor, shape (N, N)
-        Symmetric, positive semi-definite; it may be singular.
+        Symmetric, positive semi-definite; it may be singular. A kernel with output indices, (N, N, K, K), is
+        used as ``k.permute(0, 2, 1, 3).reshape(N * K, N * K)`` with targets ``y.reshape(N * K, 1)`` and a
+        callable that reshapes both to (N, K).
     y_train : Tensor, shape (N, K)
         Targets.
     loss : {"cross_entropy", "mse", "logistic", "huber"} or callable
@@ -88,7 +90,8 @@ class LossFlow:
     Up to 400 unknowns (NK, or 2NK with momentum) the solver is SciPy's LSODA, which copes with stiffness by
     dense linear algebra. Above, it is CVODE of SUNDIALS with GMRES if scikit-sundae is installed
     (``pip install 'ntkbook[ode]'``), else SciPy's DOP853, which gives up where it needs too many
-    steps. An evaluation of the velocity costs :math:`2N^2K` multiplications.
+    steps. An evaluation of the velocity costs :math:`2N^2K` multiplications on the kernel's device; the
+    solver itself runs on the CPU.
 
     A call of `test` after `train` with the same times and start does not solve again.
 
@@ -96,7 +99,7 @@ class LossFlow:
     the same unit of time. Its documentation averages the cross-entropy over all NK entries: that is
     ``learning_rate / K`` here.
 
-    Source: Lee et al. (2019), equations 5 and 6, and section 2.4 for momentum.
+    Source: Lee et al. (2019), section 2; for the momentum neural-tangents' ``gradient_descent``.
 
     Examples
     --------

@@ -1,3 +1,4 @@
+import importlib
 import math
 from types import SimpleNamespace
 
@@ -5,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from flow_cases import nan_at
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import ntkbook
 from ntkbook import nn
-from ntkbook.dynamics import MSEFlow, ensemble, nngp_posterior
+from ntkbook.dynamics import MSEFlow, ensemble, nngp_posterior, spectrum
 
 N, M, K = 6, 3, 2
 
@@ -254,6 +256,27 @@ def test_bad_arguments_are_refused_by_name(case):
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_runs_on_a_device_without_mixing_in_cpu_tensors(monkeypatch):
+    # Fake tensors hold no values, so the checks that read values are left out here.
+    for name in ("check_finite", "_check_symmetric", "_check_semidefinite"):
+        monkeypatch.setattr(spectrum, name, lambda *arguments: None)
+    monkeypatch.setattr(importlib.import_module("ntkbook.dynamics.ensemble"), "check_finite", lambda _, k: k)
+
+    def kernel(x1, x2=None):
+        k = torch.empty(len(x1), len(x1 if x2 is None else x2), device="cuda")
+        return SimpleNamespace(nngp=k, ntk=k)
+
+    with FakeTensorMode():
+        x, z, y = (torch.empty(*shape, device="cuda") for shape in ((5, 4), (3, 4), (5, 2)))
+        for train in ("all", "last_layer"):
+            for points, size in ((z, 3), (None, 5)):
+                mean, covariance = ensemble(kernel, x, y, points, 2.0, train, diag_reg=0.1)
+                assert mean.device.type == covariance.device.type == "cuda"
+                assert mean.shape == (size, 2)
+                assert covariance.shape == (size, size)
+        assert nngp_posterior(kernel, x, y, z, 0.1).covariance.device.type == "cuda"
 
 
 def test_an_unstable_learning_rate_is_named_with_its_limit():

@@ -1,6 +1,7 @@
 import math
 import warnings
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from flow_cases import labels, nan_at, problem, single
 from scipy.linalg import expm
 from scipy.special import wrightomega
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from ntkbook.dynamics import LossFlow, MSEFlow, max_learning_rate, ode
+from ntkbook.dynamics import LossFlow, MSEFlow, max_learning_rate, ode, spectrum
 
 P = problem()
 TIMES = torch.tensor([0.0, 0.3, 5.0, 7.0, 40.0, 1e3, 1e5], dtype=torch.float64)
@@ -231,6 +233,39 @@ def test_single_precision_agrees_with_double():
     assert result.dtype == torch.float32
     # Rounding of the kernel, seen through outputs of a size up to 10.
     torch.testing.assert_close(result.double(), both(fine, p, t), rtol=0, atol=2e-5)
+
+
+def test_a_kernel_with_output_indices():
+    p, coupling = labels(P), torch.tensor([[1.0, 0.4], [0.4, 0.7]], dtype=torch.float64)
+    full = torch.einsum("ij,ab->ijab", p["k"], coupling)  # (N, N, K, K)
+    flat = full.permute(0, 2, 1, 3).reshape(14, 14)
+
+    def loss(f, y):
+        return functional.cross_entropy(f.reshape(7, 2), y.reshape(7, 2))
+
+    flow = LossFlow(flat, p["y"].reshape(14, 1), loss)
+    t, h = 5.0, 1e-3
+    f = [flow.train(s, p["f0"].reshape(14, 1)).reshape(7, 2) for s in (t - h, t, t + h)]
+    velocity = -torch.einsum("ijab,jb->ia", full, (torch.softmax(f[1], 1) - p["y"]) / 7)
+    torch.testing.assert_close((f[2] - f[0]) / (2 * h), velocity, rtol=0, atol=1e-5)
+
+
+def test_runs_on_a_device_without_mixing_in_cpu_tensors(monkeypatch):
+    # Fake tensors hold no values: checks that read values, and the solver, are left out here.
+    for name in ("check_finite", "_check_symmetric", "_check_semidefinite"):
+        monkeypatch.setattr(spectrum, name, lambda *arguments: None)
+    solved = SimpleNamespace(start=np.zeros(10), at=lambda stops: np.zeros((len(stops), 10)))
+    monkeypatch.setattr(LossFlow, "_system", lambda *arguments: solved)
+    with FakeTensorMode():
+        k, k_test = torch.empty(5, 5, device="cuda"), torch.empty(3, 5, device="cuda")
+        y, f0_test = torch.empty(5, 2, device="cuda"), torch.empty(3, 2, device="cuda")
+        flow = LossFlow(k, y, "huber")
+        train, test = flow.train(3.0, y), flow.test(4.0, k_test, f0_test, y)
+        gradient = flow._loss.gradient(y + flow._moved(np.zeros(10)), y)
+        assert {value.device.type for value in (train, test, gradient, flow.loss(5.0, y))} == {"cuda"}
+        assert train.dtype == test.dtype == torch.float32
+        assert train.shape == (5, 2)
+        assert test.shape == (3, 2)
 
 
 def test_time_to_a_loss(solver):
