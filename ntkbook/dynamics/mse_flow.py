@@ -110,6 +110,11 @@ class MSEFlow:
     >>> times = torch.tensor([0.0, 1.0, math.inf])
     >>> flow.test(times, x_test @ x.T, torch.zeros(1, 1, dtype=torch.float64), torch.zeros_like(y)).shape
     torch.Size([3, 1, 1])
+    >>> flow.modes().time_constants
+    tensor([0.1250, 1.0000,    inf], dtype=torch.float64)
+    >>> steps = MSEFlow(x @ x.T, y, reduction="sum", learning_rate=0.1, momentum=0.5)
+    >>> steps.train(2, torch.zeros_like(y)).squeeze(1)
+    tensor([0.2400, 0.4800, 0.4800], dtype=torch.float64)
     """
 
     def __init__(

@@ -74,8 +74,8 @@ class Propagator:
         if self.learning_rate is None:
             elapsed, remaining, done = times, torch.exp(-speed * times), -torch.expm1(-speed * times)
         elif self.momentum == 0:
-            elapsed, step = self.learning_rate * times, self.learning_rate * speed
-            remaining, done = (1 - step) ** times, _done_by_steps(step, times)
+            elapsed = self.learning_rate * times
+            remaining, done = _descent(self.learning_rate * speed, times)
         else:
             elapsed = self.learning_rate * free_flight(self.momentum, times)
             shape = (*times.shape[:-1], len(speed))
@@ -145,10 +145,14 @@ def check_momentum(momentum: float | None) -> float:
     return float(momentum)
 
 
-def _done_by_steps(step: Tensor, t: Tensor) -> Tensor:
+def _descent(step: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (1 - step)^t and 1 minus that."""
     # log1p keeps the digits of a slow mode; from a step of 1 on, the residual changes its sign.
-    slow = torch.where(step < 0.5, step, 0.5)
-    return torch.where(step < 0.5, -torch.expm1(t * torch.log1p(-slow)), 1 - (1 - step) ** t)
+    slow = t * torch.log1p(-torch.where(step < 0.5, step, 0.5))
+    fast = (1 - step) ** t
+    return torch.where(step < 0.5, torch.exp(slow), fast), torch.where(
+        step < 0.5, -torch.expm1(slow), 1 - fast
+    )
 
 
 def _warn_if_unstable(learning_rate: float, limit: Tensor) -> None:

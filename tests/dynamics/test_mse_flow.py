@@ -91,6 +91,7 @@ def test_a_slow_mode_keeps_its_digits():
     zero = torch.zeros_like(y)
     for flow in (MSEFlow(k, y, "sum"), MSEFlow(k, y, "sum", learning_rate=1.0)):
         assert flow.test(1.0, k, zero, zero).item() == pytest.approx(1e-14, rel=1e-12, abs=0)
+        assert flow.train(1e14, zero).item() == pytest.approx(1 - math.exp(-1), rel=1e-12)
 
 
 def test_at_time_zero_nothing_has_moved():
