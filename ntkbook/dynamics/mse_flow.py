@@ -114,7 +114,7 @@ class MSEFlow:
     tensor([0.1250, 1.0000,    inf], dtype=torch.float64)
     >>> steps = MSEFlow(x @ x.T, y, reduction="sum", learning_rate=0.1, momentum=0.5)
     >>> steps.train(2, torch.zeros_like(y)).squeeze(1)
-    tensor([0.2400, 0.4800, 0.4800], dtype=torch.float64)
+    tensor([0.2400, 0.6800, 0.6800], dtype=torch.float64)
     """
 
     def __init__(
