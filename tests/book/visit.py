@@ -31,6 +31,8 @@ class Visit:
         )
         self.page = self._context.new_page()
         self.page.set_default_timeout(10_000)
+        # A chapter with a hundred formulas takes its time on a machine that is busy.
+        self.page.set_default_navigation_timeout(60_000)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.faults.append(f"error in a script: {error}"))
         self.page.on("requestfailed", lambda request: self.faults.append(f"not loaded: {request.url}"))
