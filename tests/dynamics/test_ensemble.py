@@ -181,6 +181,25 @@ def test_a_repeated_training_point_without_noise():
     torch.testing.assert_close(trained.mean, mean, rtol=0, atol=1e-11)
 
 
+def test_rounding_leaves_a_covariance_symmetric_and_its_variances_positive():
+    # Forty points on a line: the kernel's condition is 1e16, and the posterior's variance at them is 0.
+    x, y = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None], torch.zeros(40, 1, dtype=torch.float64)
+
+    def kernel(x1, x2=None):
+        k = torch.exp(-(x1 - (x1 if x2 is None else x2).T).square())
+        return SimpleNamespace(nngp=k, ntk=k)
+
+    for result in (
+        nngp_posterior(kernel, x, y, x),
+        ensemble(kernel, x, y, x, 1e9, reduction="sum"),
+        ensemble(kernel, x, y, x, math.inf),
+        ensemble(kernel, x, y, None, 1e9, reduction="sum"),
+    ):
+        assert torch.equal(result.covariance, result.covariance.T)
+        assert (result.covariance.diagonal() >= 0).all()
+        assert result.covariance.abs().max() < 1e-7
+
+
 def test_single_precision_agrees_with_double():
     class Single:
         def __call__(self, *x):

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ntkbook.dynamics import LossFlow, MSEFlow, max_learning_rate, ode, spectrum
 
 P = problem()
-TIMES = torch.tensor([0.0, 0.3, 5.0, 7.0, 40.0, 1e3, 1e5], dtype=torch.float64)
+TIMES = torch.tensor([0.0, 0.3, 5.0, 7.0, 7.001, 40.0, 1e3, 1e5], dtype=torch.float64)
 # Which solver an equation gets depends on its size and on what is installed.
 SOLVERS = ["lsoda", "cvode", "dop853"]
 
