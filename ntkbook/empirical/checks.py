@@ -164,18 +164,19 @@ def check_output(output: object, n_samples: int) -> Tensor:
     return output
 
 
-def check_count(name: str, value: int | None) -> int | None:
-    """Return ``value`` if it is None or a whole number of at least one.
+def check_count(name: str, value: int | None, *, required: bool = False) -> int | None:
+    """Return ``value`` if it is a whole number of at least one, or None where that is allowed.
 
     Raises
     ------
     ValueError
         Naming the argument and its value.
     """
-    if value is None:
+    if value is None and not required:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, or None, got {value!r}")
+        choice = "" if required else ", or None"
+        raise ValueError(f"{name} must be a whole number of at least 1{choice}, got {value!r}")
     return value
 
 

@@ -108,8 +108,7 @@ def track_ntk(
     ([0, 10, 20], torch.Size([3, 8]), 0.0)
     """
     for name, count in (("n_steps", n_steps), ("every", every), ("n_eigenvalues", n_eigenvalues)):
-        if check_count(name, count) is None:
-            raise ValueError(f"{name} must be a whole number of at least 1, got None")
+        check_count(name, count, required=True)
     if not callable(train_step):
         raise TypeError(
             f"train_step must be a function of the step's number, got {type(train_step).__name__}"

@@ -161,8 +161,7 @@ def train(
     """
     check_positive("learning_rate", learning_rate)
     for name, count in (("steps", steps), ("n_networks", n_networks)):
-        if check_count(name, count) is None:
-            raise ValueError(f"{name} must be a whole number of at least 1, got None")
+        check_count(name, count, required=True)
     check_count("chunk_size", chunk_size)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
