@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,8 @@ def checks_in(code: str) -> Iterator[tuple[str, str, str]]:
     """
     # Magics and shell lines are IPython's, not Python's.
     tree = ast.parse(re.sub(r"^\s*[%!].*$", "", code, flags=re.MULTILINE))
+    if "verify" not in code:
+        return
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="verify"), attr=kind)) if kind in KINDS:
@@ -188,6 +191,7 @@ def _label(call: Any) -> str:
     return first.value
 
 
+@cache
 def _parser() -> Any:
     from markdown_it import MarkdownIt
     from mdit_py_plugins.colon_fence import colon_fence_plugin

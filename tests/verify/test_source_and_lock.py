@@ -1,6 +1,5 @@
 """Equations and checks are found without running anything, and text and check are locked together."""
 
-import time
 from pathlib import Path
 
 import nbformat
@@ -164,12 +163,7 @@ def test_a_damaged_lock_file_is_named(folder, content, capsys):
     assert "equations.lock is damaged" in capsys.readouterr().err
 
 
-def test_the_book_is_covered_and_accepted_and_this_takes_less_than_a_second():
-    source.read_book(BOOK)  # the first call imports the parsers
-    start = time.perf_counter()
+def test_the_book_is_covered_and_accepted():
     book = source.read_book(BOOK)
-    problems = [*book.problems(), *map(str, lock.drifts(book, BOOK / lock.FILE_NAME))]
-    seconds = time.perf_counter() - start
-    assert problems == []
+    assert [*book.problems(), *map(str, lock.drifts(book, BOOK / lock.FILE_NAME))] == []
     assert len(book.equations) >= 25
-    assert seconds < 1
