@@ -4,6 +4,7 @@ from ntkbook.plotting.curves import posterior, trajectories
 from ntkbook.plotting.matrices import kernel, spectrum
 from ntkbook.plotting.player import Animation, animation
 from ntkbook.plotting.rates import rate
+from ntkbook.plotting.sliders import Explorer, explorer
 from ntkbook.plotting.style import COLORS, DIVERGING, SEQUENTIAL, use_style
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "DIVERGING",
     "SEQUENTIAL",
     "Animation",
+    "Explorer",
     "animation",
+    "explorer",
     "kernel",
     "posterior",
     "rate",

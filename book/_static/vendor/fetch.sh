@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-for package in mathjax@3.2.2 @popperjs/core@2.11.8 tippy.js@6.3.7; do
+for package in mathjax@3.2.2 @popperjs/core@2.11.8 tippy.js@6.3.7 uplot@1.6.32; do
     mkdir -p unpacked
     npm pack --silent "$package" | xargs -I{} tar -xzf {} -C unpacked
     case $package in
@@ -20,6 +20,10 @@ for package in mathjax@3.2.2 @popperjs/core@2.11.8 tippy.js@6.3.7; do
     tippy*)
         mkdir -p "$here/tippy"
         cp unpacked/package/dist/tippy-bundle.umd.min.js unpacked/package/LICENSE "$here/tippy/" ;;
+    uplot*)
+        mkdir -p "$here/uplot"
+        cp unpacked/package/dist/uPlot.iife.min.js unpacked/package/dist/uPlot.min.css \
+            unpacked/package/LICENSE "$here/uplot/" ;;
     esac
     rm -rf unpacked
 done
