@@ -41,6 +41,15 @@ def test_the_last_slider_runs_fastest_and_a_standing_curve_has_one_row():
     assert moving["color"] != standing["color"]
 
 
+def test_dots_may_have_gaps_and_lines_may_not():
+    gaps = np.where(X > 0.4, X, np.nan)
+    assert chart(curves={"c": gaps}, styles={"c": "dots"}).content["curves"][0]["values"] == [
+        [None, None, 0.5, 0.75, 1]
+    ]
+    with pytest.raises(ValueError, match=r"curves\['c'\] holds 2 entries that are NaN"):
+        chart(curves={"c": gaps}, styles=None)
+
+
 def test_sliders_tell_their_values_and_where_they_start():
     assert chart().content["sliders"] == [
         {"name": "a", "values": ["1", "2", "4"], "start": 0},
@@ -80,8 +89,8 @@ def test_the_picture_shows_where_the_sliders_start():
     [
         ({"x": [0.0, 2.0, 1.0, 3.0, 4.0]}, "x must hold 2 or more numbers in ascending order"),
         ({"x": X[:4]}, r"curves\['moving'\] has shape \(3, 2, 5\).*\(3, 2, 4\)"),
-        ({"curves": {"c": np.zeros((2, 3, 5))}}, r"must be \(3, 2, 5\), or \(5,\)"),
-        ({"curves": {"c": [1.0, np.nan, 1, 1, 1]}}, r"curves\['c'\] holds 1 entries that are NaN"),
+        ({"curves": {"c": np.zeros((2, 3, 5))}, "styles": None}, r"must be \(3, 2, 5\), or \(5,\)"),
+        ({"curves": {"c": [1.0, np.nan, 1, 1, 1]}, "styles": None}, r"curves\['c'\] holds 1 entries that are NaN"),
         ({"curves": {}}, "curves is empty"),
         ({"sliders": {}}, "1 to 3 sliders, got 0"),
         ({"sliders": {"a": [1]}, "start": None}, "the slider 'a' must have 2 to 40 values, got 1"),

@@ -92,7 +92,7 @@ def explorer(
         Ascending.
     curves : mapping of str to array_like
         From the name in the legend to values, shape (S1, ..., Sn, M) with one axis per slider in order, or
-        (M,) for a curve that stands still.
+        (M,) for a curve that stands still. Where dots have no value they hold NaN.
     sliders : mapping of str to sequence
         From the name beside the slider to the values it runs through, 1 to 3 sliders of 2 to 40 values. Names
         are plain text; letters such as η need no TeX.
@@ -141,13 +141,16 @@ def explorer(
         raise ValueError(f"alt must describe what there is to see and what the sliders do, got {alt!r}")
     controls = _sliders(sliders, start or {})
     shape = tuple(len(one["values"]) for one in controls)
-    values = {name: _values(name, given, shape, len(place)) for name, given in curves.items()}
-    if not values:
+    if not curves:
         raise ValueError("curves is empty: pass {name: values}")
     for name in styles or {}:
-        if name not in values:
-            raise ValueError(f"styles names {name!r}, which is not among the curves {list(values)}")
-    drawn = {name: check_choice("style", (styles or {}).get(name, "line"), tuple(_STYLES)) for name in values}
+        if name not in curves:
+            raise ValueError(f"styles names {name!r}, which is not among the curves {list(curves)}")
+    drawn = {name: check_choice("style", (styles or {}).get(name, "line"), tuple(_STYLES)) for name in curves}
+    values = {
+        name: _values(name, given, shape, len(place), gaps=drawn[name] == "dots")
+        for name, given in curves.items()
+    }
     axes = {
         "x": _axis("x", xlabel, xscale, xlim, place, margin=0.0),
         "y": _axis(
@@ -203,9 +206,11 @@ def _sliders(
     return found
 
 
-def _values(name: str, given: Any, shape: tuple[int, ...], length: int) -> NDArray[np.float64]:
+def _values(name: str, given: Any, shape: tuple[int, ...], length: int, *, gaps: bool) -> NDArray[np.float64]:
     """Return the curve as (positions, M), one row if it stands still."""
-    array = to_array(f"curves[{name!r}]", given)
+    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+    known = array[~np.isnan(array)] if gaps else array
+    to_array(f"curves[{name!r}]", known)  # finite, and not empty
     if array.shape not in ((length,), (*shape, length)):
         raise ValueError(
             f"curves[{name!r}] has shape {array.shape}; with these sliders and x it must be "
@@ -223,11 +228,10 @@ def _axis(
     margin: float,
 ) -> dict[str, Any]:
     log = check_choice(f"{which}scale", scale, ("linear", "log")) == "log"
-    low, high = (values.min(), values.max()) if limits is None else limits
-    if log and min(low, values.min()) <= 0:
-        raise ValueError(
-            f"{which}scale='log' needs positive numbers, the least is {min(low, values.min()):.3g}"
-        )
+    least = float(np.nanmin(values))
+    low, high = (least, float(np.nanmax(values))) if limits is None else limits
+    if log and min(low, least) <= 0:
+        raise ValueError(f"{which}scale='log' needs positive numbers, the least is {min(low, least):.3g}")
     if not (np.isfinite(low) and np.isfinite(high)) or (limits is not None and low >= high):
         raise ValueError(f"{which}lim must be two finite numbers in ascending order, got {limits}")
     if limits is None:
@@ -240,10 +244,10 @@ def _axis(
     return {"label": label, "log": log, "limits": _short(np.array([low, high]))}
 
 
-def _short(values: NDArray[np.float64]) -> list[float]:
-    """Round to four digits; whole numbers stay short."""
-    rounded = [float(f"{v:.4g}") for v in values]
-    return [int(v) if v.is_integer() and abs(v) < 1e6 else v for v in rounded]
+def _short(values: NDArray[np.float64]) -> list[float | None]:
+    """Round to four digits; whole numbers stay short, and JSON has no NaN."""
+    rounded = [None if np.isnan(v) else float(f"{v:.4g}") for v in values]
+    return [int(v) if v is not None and v.is_integer() and abs(v) < 1e6 else v for v in rounded]
 
 
 def _still(
