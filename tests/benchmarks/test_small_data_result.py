@@ -9,8 +9,6 @@ from benchmark_script import small_data
 
 from ntkbook import data
 
-if not small_data.RESULT.exists():
-    pytest.skip(f"{small_data.RESULT.name} is not there; run: {small_data.COMMAND}", allow_module_level=True)
 RESULT = json.loads(small_data.RESULT.read_text())
 TABLES, METHODS = RESULT["tables"], list(RESULT["summary"]["methods"])
 
