@@ -1,0 +1,178 @@
+"""Grading one submission, or a folder of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ntkbook.assignments import catalogue
+from ntkbook.assignments.evaluation import CriterionResult, QuestionResult, evaluate, fresh_seed
+from ntkbook.assignments.limits import Limits
+from ntkbook.assignments.questions import Assignment, Miss
+from ntkbook.assignments.session import RemoteAnswer, Session
+from ntkbook.assignments.submission import UnreadableSubmission, read_submission
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The points of one submission.
+
+    Parameters
+    ----------
+    name : str
+        The file, relative to the folder that was graded.
+    assignment : str
+        Its key; empty where the file could not be read.
+    questions : tuple of QuestionResult
+    seed : int
+        Of the hidden tests' inputs; with it the grading can be repeated.
+    failure : str
+        Why it could not be graded; empty if it was.
+    cell_errors : dict of int to str
+        What went wrong in which cell. Later cells ran all the same.
+    """
+
+    name: str
+    assignment: str = ""
+    questions: tuple[QuestionResult, ...] = ()
+    seed: int = 0
+    failure: str = ""
+    cell_errors: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def points(self) -> int:
+        """The points earned."""
+        return sum(result.points for result in self.questions)
+
+    @property
+    def out_of(self) -> int:
+        """The points that there are."""
+        return sum(result.out_of for result in self.questions)
+
+
+def grade(
+    path: Path,
+    *,
+    name: str | None = None,
+    assignment: str | None = None,
+    seed: int | None = None,
+    limits: Limits | None = None,
+) -> Graded:
+    """Run a submission in a process of its own and put its answers to the hidden tests.
+
+    Whatever the submission is or does, a result comes back.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    name : str, optional
+        For the tables; by default the file's name.
+    assignment : str, optional
+        By default the notebook says which it is.
+    seed : int, optional
+        By default one that nobody can guess.
+    limits : Limits, optional
+
+    Returns
+    -------
+    Graded
+
+    Raises
+    ------
+    RuntimeError
+        On Windows, where a process cannot be limited in this way.
+    """
+    if os.name != "posix":
+        raise RuntimeError(
+            "grading needs Linux or macOS; on Windows run it in WSL, in a container or on Colab"
+        )
+    name = path.name if name is None else name
+    try:
+        submission = read_submission(path, assignment)
+    except UnreadableSubmission as problem:
+        return Graded(name, failure=str(problem))
+    target = catalogue.assignment(submission.assignment)
+    seed = fresh_seed() if seed is None else seed
+    try:
+        with Session(submission.cells, limits or Limits()) as session:
+            try:
+                session.start()
+            except Miss as miss:
+                return Graded(name, target.key, _nothing(target, str(miss)), seed, str(miss), session.errors)
+            results = tuple(
+                evaluate(question, RemoteAnswer(session, question.answer), seed)
+                for question in target.questions
+            )
+            return Graded(name, target.key, results, seed, "", dict(sorted(session.errors.items())))
+    except Exception as error:  # one submission never stops the rest
+        problem_text = f"the grader failed: {type(error).__name__}: {error}"
+        return Graded(name, target.key, _nothing(target, problem_text), seed, problem_text)
+
+
+def grade_all(
+    paths: Sequence[Path],
+    *,
+    assignment: str | None = None,
+    seed: int | None = None,
+    limits: Limits | None = None,
+    jobs: int = 1,
+    progress: Callable[[Graded], None] = lambda _: None,
+) -> list[Graded]:
+    """Grade notebooks and the notebooks in folders, ``jobs`` at a time, in the order of their names.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files and folders; folders are searched to the bottom.
+    assignment, seed, limits
+        As in :func:`grade`.
+    jobs : int
+    progress : callable
+        Called with each result as it comes.
+    """
+
+    def one(item: tuple[Path, str]) -> Graded:
+        path, name = item
+        result = grade(path, name=name, assignment=assignment, seed=seed, limits=limits)
+        progress(result)
+        return result
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        return list(pool.map(one, find_notebooks(paths)))
+
+
+def find_notebooks(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Return each notebook with the name that the tables give it.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a path that is not there, or a folder without notebooks.
+    """
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
+            if not inside:
+                raise FileNotFoundError(f"there are no notebooks in {path}")
+            found += [(file, file.relative_to(path).as_posix()) for file in inside]
+        elif path.exists():
+            found.append((path, path.name))
+        else:
+            raise FileNotFoundError(f"there is no file {path}")
+    return found
+
+
+def _nothing(target: Assignment, hint: str) -> tuple[QuestionResult, ...]:
+    return tuple(
+        QuestionResult(
+            question.key,
+            question.title,
+            tuple(CriterionResult(each.name, 0, each.points, hint) for each in question.criteria),
+        )
+        for question in target.questions
+    )
