@@ -7,7 +7,7 @@ from importlib import import_module
 
 from ntkbook.assignments.questions import Assignment, Question
 
-KEYS = ("hw1", "hw2", "hw3", "hw4", "hw5", "hw6")
+KEYS = ("hw1", "hw2", "hw3", "hw4", "hw5", "hw6", "hw7")
 
 
 def assignment(key: str) -> Assignment:
