@@ -185,4 +185,4 @@ class ParametricLayer(torch.nn.Module):
 
 
 def _number(value: Scale | None) -> float | None:
-    return float(value) if isinstance(value, Tensor) else value
+    return float(value.detach()) if isinstance(value, Tensor) else value

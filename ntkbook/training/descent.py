@@ -138,7 +138,7 @@ class Descent:
         if self._do.stop and not bool(good.all()):
             s = int((~good).nonzero()[0])
             raise FloatingPointError(
-                f"training diverged: the loss of network {self._index + s} is {float(losses[s])} after "
+                f"training diverged: the loss of network {self._index + s} is {losses[s].item()} after "
                 f"{self._taken} of {self._do.steps} steps with learning_rate={self._do.learning_rate:g}; "
                 f"{self._advice()}, or pass diverged='nan' to go on with the other networks"
             )
