@@ -73,9 +73,8 @@ def raised(type_name: str, text: str, where: str) -> str:
 
 def _line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without the grader's own frame
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    last = (own or frames or [None])[-1]
-    return f"line {last.lineno} of {last.name}" if last else "on being called"
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f"line {own[-1].lineno} of {own[-1].name}" if own else "on being called"
 
 
 def _copying(function: Callable[..., object]) -> Callable[..., object]:
@@ -171,19 +170,20 @@ def _as_tensor(value: Any, shape: tuple[int, ...], said: str) -> Tensor:
         )
     if value.is_complex():
         raise Miss(
-            "Your values are complex. Every quantity asked for is real: which routine gave complex numbers, and is "
-            "there one that knows that they are real?"
+            "Your values are complex. Every quantity asked for is real: which routine gave complex "
+            "numbers, and is there one that knows that they are real?"
         )
     if tuple(value.shape) != shape:
         raise Miss(f"{said} shape {tuple(value.shape)}; the shape asked for is {shape}.")
-    value = value.to(torch.float64)
-    bad = int((~torch.isfinite(value)).sum())
+    tensor: Tensor = value.to(torch.float64)
+    bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise Miss(
-            f"{bad} of the {value.numel()} entries are NaN or infinite. Look for a division by zero, a logarithm or "
-            "a root of a number that rounding made negative, or an angle whose cosine is above 1."
+            f"{bad} of the {tensor.numel()} entries are NaN or infinite. Look for a division by zero, "
+            "a logarithm or a root of a number that rounding made negative, or an angle "
+            "whose cosine is above 1."
         )
-    return value
+    return tensor
 
 
 def _stacked(value: list[Any]) -> object:

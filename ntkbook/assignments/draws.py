@@ -49,7 +49,7 @@ class Draw:
 
     def rotation(self, n: int) -> Tensor:
         """Return an orthogonal matrix, (n, n)."""
-        q, _ = torch.linalg.qr(self.normal(n, n))
+        q: Tensor = torch.linalg.qr(self.normal(n, n))[0]
         return q
 
     def kernel(self, n: int, *, least: float = 0.3, largest: float = 2.0) -> Tensor:

@@ -33,9 +33,8 @@ def _table(key: str, results: Sequence[Graded]) -> str:
     best = ["out of", *(str(question.points) for question in target.questions), str(target.points), ""]
     rows = [header, best]
     for result in results:
-        note = result.failure or (
-            f"{len(result.cell_errors)} cells with errors" if result.cell_errors else ""
-        )
+        faults = len(result.cell_errors)
+        note = result.failure or (f"{faults} cell{'s' * (faults > 1)} with errors" if faults else "")
         points = [str(question.points) for question in result.questions]
         rows.append([result.name, *points, str(result.points), note])
     widths = [max(len(row[k]) for row in rows) for k in range(len(header))]

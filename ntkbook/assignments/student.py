@@ -54,7 +54,8 @@ def student_notebook(path: Path, repository: str) -> dict[str, Any]:
             kept.update(outputs=[], execution_count=None)
         cells.append(kept)
     metadata = notebook["metadata"] | {"ntkbook": {"assignment": target.key}, "colab": {"name": path.name}}
-    return notebook | {"cells": cells, "metadata": metadata}
+    handed_out: dict[str, Any] = notebook | {"cells": cells, "metadata": metadata}
+    return handed_out
 
 
 def write_student_notebook(path: Path, folder: Path, repository: str) -> Path:

@@ -73,7 +73,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise UnreadableSubmission("the file is not a notebook: it holds no JSON") from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise UnreadableSubmission("the file is not a notebook of format 4: it has no cells")
-    return notebook
+    found: dict[str, Any] = notebook
+    return found
 
 
 def _assignment(notebook: dict[str, Any], cells: list[tuple[int, str]]) -> str:
@@ -81,19 +82,21 @@ def _assignment(notebook: dict[str, Any], cells: list[tuple[int, str]]) -> str:
     own = metadata.get("ntkbook") if isinstance(metadata, dict) else None
     if isinstance(own, dict) and isinstance(own.get("assignment"), str):
         return str(own["assignment"])
-    named = Counter(key for _, source in cells for key in re.findall(r"check\(\s*[\"'](\w+)/", source))
+    named: Counter[str] = Counter(
+        key for _, source in cells for key in re.findall(r"check\(\s*[\"'](\w+)/", source)
+    )
     if not named:
         raise UnreadableSubmission("it is of no known assignment; say which with --assignment")
     return named.most_common(1)[0][0]
 
 
 def plain_python(source: str) -> str:
-    """Return a cell's source without magics and shell lines, which only a notebook server can run.
+    r"""Return a cell's source without magics and shell lines, which only a notebook server can run.
 
     Examples
     --------
-    >>> plain_python("%matplotlib inline\\nx = 1")
-    'pass\\nx = 1'
+    >>> plain_python("%matplotlib inline\nx = 1")
+    'pass\nx = 1'
     """
     if re.match(r"\s*%%(?!time|capture)", source):
         return ""  # another language, or a file to write

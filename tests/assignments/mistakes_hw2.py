@@ -53,7 +53,8 @@ MISTAKES = {
         (
             "new weights for every point",
             "W @ x.T",
-            "(torch.randn(n_networks, len(x), width, x.shape[1]) * x[:, None]).sum(-1).mT * (2 / x.shape[1]) ** 0.5",
+            "(torch.randn(n_networks, len(x), width, x.shape[1]) * x[:, None]).sum(-1).mT * (2 / "
+            "x.shape[1]) ** 0.5",
             {"the covariance between points"},
         ),
         (

@@ -53,10 +53,10 @@ MISTAKES = {
         ("components for their squares", "(vectors.T @ y) ** 2", "(vectors.T @ y).abs()", {"any target"}),
     ],
     "hw4/q4": [
-        ("uphill", "residual = (phi @ a / n**0.5 - y)", "residual = (y - phi @ a / n**0.5)", "all"),
+        ("uphill", "residual = phi @ a / n**0.5 - y", "residual = (y - phi @ a / n**0.5)", "all"),
         (
             "an average for the sum",
-            "residual = (phi @ a / n**0.5 - y)",
+            "residual = phi @ a / n**0.5 - y",
             "residual = (phi @ a / n**0.5 - y) / len(y)",
             "all",
         ),

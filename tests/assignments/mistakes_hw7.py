@@ -16,7 +16,7 @@ MISTAKES = {
     "hw7/q2": [
         ("biases forgotten", "g_w, g_b, g_a", "g_w, 0 * g_b, g_a", "all"),
         ("values at the interior points", "d = 2 if interior else 0", "d = 0", {_RR, _BR}),
-        ("transpose forgotten", "K = J @ J.T", "K = (J @ J.T).triu()", "all"),
+        ("transpose forgotten", "return J @ J.T", "return (J @ J.T).triu()", "all"),
         ("missing 1/n", " / n**0.5", "", "all"),
         (
             "weight in front of x only once",

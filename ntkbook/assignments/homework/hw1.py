@@ -54,8 +54,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         torch.linalg.vector_norm(moved),
         rate * torch.linalg.vector_norm(gradient),
-        "The length is wrong. Look at the factors: the one in front of the sum, and what becomes of the 2 of the "
-        "square.",
+        "The length is wrong. Look at the factors: the one in front of the sum, and what becomes of the"
+        " 2 of the square.",
     )
 
 
@@ -90,11 +90,12 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(t, X, y, theta0, shape=(n,)),
         _flow(X, y, theta0, t),
-        "Start from the equation of the residual: what matrix stands in front of it, and with which sign? The "
-        "exponential is that of a matrix, not of its entries.",
+        "Start from the equation of the residual: what matrix stands in front of it, and with which "
+        "sign? The exponential is that of a matrix, not of its entries.",
         known={
             "This flow is too slow: here the loss is a sum over the samples, not their average.": slower,
-            "This is how fast the loss falls. The residual, of which it is the square, falls more slowly.": faster,
+            "This is how fast the loss falls. The residual, of which it is the square, falls "
+            "more slowly.": faster,
         },
     )
 
@@ -107,7 +108,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(40.0, X, y, theta0, shape=(n,)),
         best,
-        "With more points than weights the outputs cannot reach every target. Which part of the residual never moves?",
+        "With more points than weights the outputs cannot reach every target. Which part of the "
+        "residual never moves?",
         known={
             "Your outputs end at the targets themselves, where no choice of the weights can bring them.": y
         },
@@ -119,7 +121,8 @@ def _nearest(X: Tensor, y: Tensor, theta0: Tensor) -> Tensor:
     n, d = X.shape
     system = torch.zeros(n + d, n + d, dtype=X.dtype)
     system[:d, :d], system[:d, d:], system[d:, :d] = torch.eye(d, dtype=X.dtype), X.T, X
-    return torch.linalg.solve(system, torch.cat([theta0, y]))[:d]
+    solution: Tensor = torch.linalg.solve(system, torch.cat([theta0, y]))
+    return solution[:d]
 
 
 @limit.criterion("more points than weights", points=3)
@@ -130,7 +133,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(X, y, theta0, shape=(d,)),
         best,
-        "With more points than weights, and independent columns, the loss has one minimum, wherever the flow starts.",
+        "With more points than weights, and independent columns, the loss has one minimum, wherever the"
+        " flow starts.",
     )
 
 
@@ -141,8 +145,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(X, y, 0 * theta0, shape=(d,)),
         _nearest(X, y, 0 * theta0),
-        "Among many perfect fits the flow from 0 finds the one of smallest norm. Which inverse exists when there are "
-        "fewer points than weights, and which does not?",
+        "Among many perfect fits the flow from 0 finds the one of smallest norm. Which inverse exists "
+        "when there are fewer points than weights, and which does not?",
     )
 
 
@@ -159,7 +163,7 @@ def _(ask: Ask, draw: Draw) -> None:
 
 
 def _growth(draw: Draw, ask: Ask, factor: float) -> float:
-    """Return the factor by which 400 steps change the residual in the range of X, at a multiple of the answer."""
+    """Return the factor by which 400 steps at a multiple of the answer change the residual."""
     n, d = draw.integer(3, 4), draw.integer(6, 8)
     X, _, theta = _regression(draw, n, d)
     X = draw.uniform(2.0, 3.0) * X
@@ -175,14 +179,16 @@ def _growth(draw: Draw, ask: Ask, factor: float) -> float:
 def _(ask: Ask, draw: Draw) -> None:
     require(
         _growth(draw, ask, 0.95) < 1,
-        "At 0.95 of your rate the residual grows. Which mode grows first, and what multiplies it at every step?",
+        "At 0.95 of your rate the residual grows. Which mode grows first, and what multiplies it at "
+        "every step?",
     )
 
 
 @largest.criterion("steps a little above it diverge", points=5)
 def _(ask: Ask, draw: Draw) -> None:
+    require(_growth(draw, ask, 0.1) < 1, "Your rate is far too large: a tenth of it diverges as well.")
     require(
         _growth(draw, ask, 1.05) > 1,
-        "At 1.05 of your rate descent still converges. A factor between -1 and 0 shrinks a mode as well, and the "
-        "fastest rate is not yet the largest.",
+        "At 1.05 of your rate descent still converges. A factor between -1 and 0 shrinks a mode as "
+        "well, and the fastest rate is not yet the largest.",
     )

@@ -46,8 +46,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         mean,
         expected,
-        "Write the joint Gaussian of training and test values, and condition on the training ones. Each matrix has one "
-        "place where its shape fits.",
+        "Write the joint Gaussian of training and test values, and condition on the training ones. Each"
+        " matrix has one place where its shape fits.",
     )
 
 
@@ -57,8 +57,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         mean,
         expected,
-        "Noise makes the observations vary more than the function does. Whose covariance does it enter, and is it the "
-        "noise's variance or its standard deviation that was given?",
+        "Noise makes the observations vary more than the function does. Whose covariance does it enter,"
+        " and is it the noise's variance or its standard deviation that was given?",
     )
 
 
@@ -68,8 +68,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         covariance,
         expected,
-        "Data can only make the function more certain: something is subtracted from the prior's covariance. The noise of "
-        "a new observation is no part of the function's own.",
+        "Data can only make the function more certain: something is subtracted from the prior's "
+        "covariance. The noise of a new observation is no part of the function's own.",
     )
 
 
@@ -104,8 +104,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(q1, q2, c, shape=(4,)),
         expected,
-        "Both ReLUs are on in a wedge of the plane. Which angle does the wedge have when u and v are the same, and which "
-        "when they are opposite? Test the two ends by hand.",
+        "Both ReLUs are on in a wedge of the plane. Which angle does the wedge have when u and v are "
+        "the same, and which when they are opposite? Test the two ends by hand.",
     )
 
 
@@ -115,8 +115,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(q1, q2, c, shape=(4,)),
         expected,
-        "A ReLU passes a positive factor through: divide u and v by their standard deviations, and multiply back. The "
-        "angle belongs to the correlation, not to the covariance.",
+        "A ReLU passes a positive factor through: divide u and v by their standard deviations, and "
+        "multiply back. The angle belongs to the correlation, not to the covariance.",
     )
 
 
@@ -153,8 +153,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         value,
         expected,
-        "With one weight layer the kernel is the covariance of a random linear function. What does a sum of n0 "
-        "independent terms do to the variance, and which factor in front of W undoes it?",
+        "With one weight layer the kernel is the covariance of a random linear function. What does a "
+        "sum of n0 independent terms do to the variance, and which factor in front of W undoes it?",
     )
 
 
@@ -164,8 +164,9 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         value,
         expected,
-        "Each further layer takes the covariance of the pre-activations to that of the next ones. It needs three numbers "
-        "for a pair: two variances and a covariance. Count the ReLUs: one fewer than weight layers.",
+        "Each further layer takes the covariance of the pre-activations to that of the next ones. It "
+        "needs three numbers for a pair: two variances and a covariance. Count the ReLUs: one fewer "
+        "than weight layers.",
     )
 
 
@@ -211,8 +212,8 @@ def _(ask: Ask, draw: Draw) -> None:
             i,
             i,
             float(expected[i, i]),
-            "The outputs have the wrong variance. Both layers sum over their inputs; both sums are divided by the root of "
-            "their number of terms, and both factors w_std are the root of 2.",
+            "The outputs have the wrong variance. Both layers sum over their inputs; both sums are "
+            "divided by the root of their number of terms, and both factors w_std are the root of 2.",
         )
 
 
@@ -238,6 +239,6 @@ def _(ask: Ask, draw: Draw) -> None:
     # Binomial with p = 1/2: six standard deviations.
     require(
         abs(off - 0.5) < 6 * 0.5 / math.sqrt(_DRAWS),
-        "At width 1 the single ReLU is off for half of the networks, and the output exactly 0. A Gaussian is never "
-        "exactly 0: draw weights, a new set for every network.",
+        "At width 1 the single ReLU is off for half of the networks, and the output exactly 0. A "
+        "Gaussian is never exactly 0: draw weights, a new set for every network.",
     )

@@ -50,8 +50,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree_up_to_factor(
         got,
         expected,
-        "Follow one hidden weight to the output: through the derivative of the activation at its unit, and through that "
-        "unit's output weight. Which input is it multiplied by?",
+        "Follow one hidden weight to the output: through the derivative of the activation at its unit, "
+        "and through that unit's output weight. Which input is it multiplied by?",
     )
 
 
@@ -61,8 +61,8 @@ def _(ask: Ask, draw: Draw) -> None:
         agree(
             torch.linalg.vector_norm(block),
             torch.linalg.vector_norm(wanted),
-            "A length is wrong. Write out both roots in f, the one outside the activation and the one inside: which of them "
-            "does each derivative bring out?",
+            "A length is wrong. Write out both roots in f, the one outside the activation and the one "
+            "inside: which of them does each derivative bring out?",
         )
 
 
@@ -81,8 +81,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree_up_to_factor(
         got,
         expected,
-        "All parameters are trained: the kernel is a sum over output weights and hidden weights. In the second part the "
-        "inner product of the inputs appears. Why?",
+        "All parameters are trained: the kernel is a sum over output weights and hidden weights. In the"
+        " second part the inner product of the inputs appears. Why?",
     )
 
 
@@ -100,8 +100,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got.trace(),
         expected.trace(),
-        "The size is wrong. A kernel is a product of two gradients: what becomes of the root in each? The kernel of a "
-        "wide network should not grow with its width.",
+        "The size is wrong. A kernel is a product of two gradients: what becomes of the root in each? "
+        "The kernel of a wide network should not grow with its width.",
     )
 
 
@@ -130,8 +130,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "With all output weights 0 only their own gradients remain. Does the gradient of output k contain anything in the "
-        "place of output l's weights?",
+        "With all output weights 0 only their own gradients remain. Does the gradient of output k "
+        "contain anything in the place of output l's weights?",
     )
 
 
@@ -141,8 +141,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "In the part of the hidden weights two outputs meet: output k at x with its own weight to a unit, output l at x' "
-        "with its own weight to the same unit. The axes are (i, j, k, l).",
+        "In the part of the hidden weights two outputs meet: output k at x with its own weight to a "
+        "unit, output l at x' with its own weight to the same unit. The axes are (i, j, k, l).",
     )
 
 
@@ -160,8 +160,9 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(x1, x2, shape=(4, 3)),
         exact.ntk,
-        "Replace each average over units by an expectation over a Gaussian pair. For the hidden weights it is the "
-        "probability that both units are on. What is it for equal inputs, and for opposite ones?",
+        "Replace each average over units by an expectation over a Gaussian pair. For the hidden weights"
+        " it is the probability that both units are on. What is it for equal inputs, and for opposite "
+        "ones?",
         known={"This is the covariance of the outputs, the part of the output weights alone.": exact.nngp},
     )
 
@@ -173,7 +174,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         ask.tensor(x1, x2, shape=(4, 3)),
         _exact(x1, x2).ntk,
-        "Twice the input gives twice the kernel: check how the lengths of both inputs and the input dimension enter.",
+        "Twice the input gives twice the kernel: check how the lengths of both inputs and the input "
+        "dimension enter.",
     )
 
 

@@ -47,7 +47,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         three - zero,
         3 * (one - zero),
-        "Three times the movement should change the output three times as much. Where are the derivatives taken?",
+        "Three times the movement should change the output three times as much. Where are the "
+        "derivatives taken?",
     )
 
 
@@ -60,8 +61,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         slope,
         expected,
-        "Both kinds of weights move, and each contributes its derivative times its movement, with the factors of the "
-        "network.",
+        "Both kinds of weights move, and each contributes its derivative times its movement, with the "
+        "factors of the network.",
     )
 
 
@@ -107,8 +108,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "A test output moves only because training residuals are not 0 yet. Integrate its velocity over time: what is the "
-        "integral of the decaying residual?",
+        "A test output moves only because training residuals are not 0 yet. Integrate its velocity over"
+        " time: what is the integral of the decaying residual?",
         known=known,
     )
 
@@ -119,8 +120,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "This kernel has no inverse, and the prediction exists all the same: what is (1 - exp(-lambda t)) / lambda where "
-        "lambda is 0?",
+        "This kernel has no inverse, and the prediction exists all the same: what is (1 - exp(-lambda "
+        "t)) / lambda where lambda is 0?",
         known=known,
     )
 
@@ -148,8 +149,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         residual / 2,
-        "With one mode the loss is one exponential. Solve for the time by hand: whose rate is it, the residual's or the "
-        "loss's?",
+        "With one mode the loss is one exponential. Solve for the time by hand: whose rate is it, the "
+        "residual's or the loss's?",
         rtol=_TIME_TOLERANCE,
         known={"This is when the residual, not the loss, has fallen to the fraction.": residual},
     )
@@ -163,8 +164,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "Each mode carries its own share of the loss and decays at its own rate; the loss is their sum. A sum of "
-        "exponentials has to be solved numerically, and it only ever falls.",
+        "Each mode carries its own share of the loss and decays at its own rate; the loss is their sum."
+        " A sum of exponentials has to be solved numerically, and it only ever falls.",
         rtol=_TIME_TOLERANCE,
     )
 
@@ -192,8 +193,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "Check sign and size of one step for the output weights: the residual times the features, summed over the points. "
-        "The loss is half the sum of squares.",
+        "Check sign and size of one step for the output weights: the residual times the features, "
+        "summed over the points. The loss is half the sum of squares.",
     )
 
 
@@ -203,7 +204,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "Check one step for the hidden weights. All gradients of a step are taken at the same weights, those before it.",
+        "Check one step for the hidden weights. All gradients of a step are taken at the same weights, "
+        "those before it.",
     )
 
 

@@ -35,8 +35,8 @@ def _loops(A: Tensor) -> Tensor:
 
 
 _SHIFT = (
-    "Both positions move together: entry (p, p') collects A at (p + a, p' + a), with the same offset a on both sides, for "
-    "the nine offsets."
+    "Both positions move together: entry (p, p') collects A at (p + a, p' + a), with the same offset a "
+    "on both sides, for the nine offsets."
 )
 
 
@@ -95,8 +95,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         _by_dual(S, v1, v2)[0],
-        "Each entry is the expectation that you found in Assignment 2, times 2 for ReLU and over 9 for the patch. Which "
-        "variance belongs to which of the four indices?",
+        "Each entry is the expectation that you found in Assignment 2, times 2 for ReLU and over 9 for "
+        "the patch. Which variance belongs to which of the four indices?",
         rtol=1e-6,
     )
 
@@ -122,7 +122,8 @@ def _(ask: Ask, draw: Draw) -> None:
         agree(
             got[0, 1],
             torch.zeros_like(v2),
-            "A position whose variance is 0 has no angle to any other. Both tables are 0 there by convention.",
+            "A position whose variance is 0 has no angle to any other. Both tables are 0 there by "
+            "convention.",
         )
 
 
@@ -138,8 +139,9 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         exact,
-        "With one convolution: patch sums of the products of pixels, one ReLU layer, and a last layer that collects no "
-        "patch. The kernel after the first convolution is the covariance itself, not 0.",
+        "With one convolution: patch sums of the products of pixels, one ReLU layer, and a last layer "
+        "that collects no patch. The kernel after the first convolution is the covariance itself, not "
+        "0.",
     )
 
 
@@ -149,8 +151,9 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         exact,
-        "From layer to layer both tables change: S by the patch sum of K, T by the patch sum of (T times K-dot plus K). The "
-        "variances of each image at its own positions have to be carried along.",
+        "From layer to layer both tables change: S by the patch sum of K, T by the patch sum of (T "
+        "times K-dot plus K). The variances of each image at its own positions have to be carried "
+        "along.",
     )
 
 
@@ -160,8 +163,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         exact,
-        "Pooling averages over the positions of both images, so over all pairs of them; flattening takes only "
-        "equal ones, and their sum.",
+        "Pooling averages over the positions of both images, so over all pairs of them; flattening "
+        "takes only equal ones, and their sum.",
     )
 
 
@@ -177,8 +180,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         labels.double(),
-        "With an invertible kernel the regression passes through its targets, so every training point gets its own label "
-        "back.",
+        "With an invertible kernel the regression passes through its targets, so every training point "
+        "gets its own label back.",
     )
 
 
@@ -193,6 +196,6 @@ def _(ask: Ask, draw: Draw) -> None:
     clear = torch.as_tensor(top[:, -1] - top[:, -2] > 1e-6)
     require(
         bool((got == torch.as_tensor(scores.argmax(1)))[clear].all()),
-        "Some labels differ. One column of targets for each class, the same regression for all columns, and the class with "
-        "the largest output; rows of the second kernel are test points.",
+        "Some labels differ. One column of targets for each class, the same regression for all columns,"
+        " and the class with the largest output; rows of the second kernel are test points.",
     )

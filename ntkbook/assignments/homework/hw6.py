@@ -42,12 +42,13 @@ def _tell_apart(ask: Ask, draw: Draw, right: Formula, wrong: Formula) -> None:
         said = _verdicts(ask, draw, {"right": right, "wrong": wrong})
         require(
             said["right"] or said["wrong"],
-            "Your check rejects the corrected formula as well. Test the check on a case that you can compute by hand.",
+            "Your check rejects the corrected formula as well. Test the check on a case that you can "
+            "compute by hand.",
         )
         require(
             not said["wrong"],
-            "Your check accepts the derivation's result. Find a case in which the doubtful line makes a difference: sizes "
-            "above 1, factors other than 1, two different inputs.",
+            "Your check accepts the derivation's result. Find a case in which the doubtful line makes a"
+            " difference: sizes above 1, factors other than 1, two different inputs.",
         )
         require(said["right"], "Your check rejects the corrected formula, and accepts the wrong one.")
 
@@ -58,8 +59,8 @@ def _reject(ask: Ask, draw: Draw, right: Formula, wrong: Mapping[str, Formula]) 
     passed = [name for name in wrong if said[name]]
     require(
         not passed,
-        f"Your check accepts {len(passed)} of {len(wrong)} other wrong formulas. A check sees only what its inputs make "
-        "visible: let every argument matter, and compare to more digits.",
+        f"Your check accepts {len(passed)} of {len(wrong)} other wrong formulas. A check sees only what its "
+        "inputs make visible: let every argument matter, and compare to more digits.",
     )
 
 
@@ -72,14 +73,15 @@ def _tolerate(ask: Ask, draw: Draw, right: Formula, wrong: Formula, size: float)
     for _ in range(_ROUNDS):
         require(
             ask.truth(rounded),
-            "Your check rejects the right formula when it is evaluated in another order. Two routes never agree to the last "
-            "digit: allow for rounding.",
+            "Your check rejects the right formula when it is evaluated in another order. Two routes "
+            "never agree to the last digit: allow for rounding.",
         )
 
 
 # Question 1: loss (1 / 2N) sum of squares, learning rate eta.
 def _outputs(t: Tensor, K: Tensor, y: Tensor, f0: Tensor, eta: float, speed: Formula) -> Tensor:
-    return y + torch.linalg.matrix_exp(-float(t) * eta * speed(K)) @ (f0 - y)
+    decay: Tensor = torch.linalg.matrix_exp(-float(t) * eta * speed(K))
+    return y + decay @ (f0 - y)
 
 
 def _flow_right(t: Tensor, K: Tensor, y: Tensor, f0: Tensor, eta: float) -> Tensor:
@@ -177,12 +179,12 @@ def _kernel_index(x1: Tensor, x2: Tensor, W: Tensor, a: Tensor) -> Tensor:
 
 
 def _kernel_hidden(x1: Tensor, x2: Tensor, W: Tensor, a: Tensor) -> Tensor:
-    phi1, phi2, slopes, share = _sums(x1, x2, W, a)
+    _, _, slopes, share = _sums(x1, x2, W, a)
     return share * (a**2 * slopes).sum()
 
 
 def _kernel_output(x1: Tensor, x2: Tensor, W: Tensor, a: Tensor) -> Tensor:
-    phi1, phi2, slopes, share = _sums(x1, x2, W, a)
+    phi1, phi2, _, share = _sums(x1, x2, W, a)
     return share * (phi1 @ phi2)
 
 

@@ -24,7 +24,8 @@ ASSIGNMENT = Assignment(
 
 def _u(x: Tensor, w: Tensor, b: Tensor, a: Tensor) -> Tensor:
     """Return the network at one point x, a tensor without dimensions."""
-    return (w * x + b).tanh() @ a / len(a) ** 0.5
+    u: Tensor = (w * x + b).tanh() @ a / len(a) ** 0.5
+    return u
 
 
 def _u_xx(x: Tensor, w: Tensor, b: Tensor, a: Tensor) -> Tensor:
@@ -48,8 +49,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree_up_to_factor(
         got,
         expected,
-        "Differentiate twice in x, unit by unit: each derivative brings out the weight in front of x once more, and the "
-        "activation becomes its second derivative.",
+        "Differentiate twice in x, unit by unit: each derivative brings out the weight in front of x "
+        "once more, and the activation becomes its second derivative.",
     )
 
 
@@ -84,8 +85,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got[:n, :n],
         expected[:n, :n],
-        "This block is the ordinary NTK of u. Three kinds of weights are trained: those in front of x, the biases, the "
-        "output weights.",
+        "This block is the ordinary NTK of u. Three kinds of weights are trained: those in front of x, "
+        "the biases, the output weights.",
     )
 
 
@@ -95,8 +96,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got[n:, n:],
         expected[n:, n:],
-        "At interior points the network is seen through its second derivative in x: this block is the inner product of the "
-        "weight gradients of u'', at the interior points on both sides.",
+        "At interior points the network is seen through its second derivative in x: this block is the "
+        "inner product of the weight gradients of u'', at the interior points on both sides.",
     )
 
 
@@ -108,7 +109,7 @@ def _(ask: Ask, draw: Draw) -> None:
 
 
 def _rates(ask: Ask, draw: Draw, equal: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the student's rates, those of the matrix that acts on the residual, and those without weights."""
+    """Return the student's rates, those of the residual's matrix, and those without weights."""
     n = draw.integer(5, 7)
     K = draw.kernel(n)
     first, second = draw.uniform(2.0, 3.0), draw.uniform(10.0, 20.0)
@@ -139,8 +140,9 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got.sort().values,
         expected,
-        "Write the flow of the residual: which matrix multiplies it, and on which side of K do the weights stand? It is not "
-        "symmetric, so a routine for symmetric matrices does not apply to it as it is.",
+        "Write the flow of the residual: which matrix multiplies it, and on which side of K do the "
+        "weights stand? It is not symmetric, so a routine for symmetric matrices does not apply to it "
+        "as it is.",
     )
 
 
@@ -160,7 +162,8 @@ def _moved(x: Tensor, y: float, W: Tensor, a: Tensor, mup: bool) -> Tensor:
         f = (W @ x / d**0.5).tanh() @ a / scale
         dW, _ = torch.autograd.grad(0.5 * (f - y) ** 2, (W, a))
     before, after = ((V @ x / d**0.5).tanh() for V in (W.detach(), W.detach() - rate * dW))
-    return torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before)
+    change: Tensor = torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before)
+    return change
 
 
 def _change(ask: Ask, draw: Draw, name: str, n: int) -> tuple[Tensor, Tensor]:
@@ -175,8 +178,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         expected,
-        "One step of the hidden weights at the given point, then the features again. The change is measured against the "
-        "features before, in the Euclidean norm.",
+        "One step of the hidden weights at the given point, then the features again. The change is "
+        "measured against the features before, in the Euclidean norm.",
     )
 
 
@@ -196,8 +199,9 @@ def _(ask: Ask, draw: Draw) -> None:
         got, _ = _change(ask, draw, name, 4000)
         require(
             least < float(got) < most,
-            "At width 4000 the features stand almost still in one parameterization and move visibly in the other. Yours do "
-            "not: compare the two exponents of n, of the output's factor and of the learning rate.",
+            "At width 4000 the features stand almost still in one parameterization and move visibly in "
+            "the other. Yours do not: compare the two exponents of n, of the output's factor and of the"
+            " learning rate.",
         )
 
 
@@ -226,7 +230,8 @@ def _(ask: Ask, draw: Draw) -> None:
     agree(
         got,
         spread / n_draws**0.5,
-        "Fit each draw on its own: the slopes scatter. The error of their mean is smaller than their scatter.",
+        "Fit each draw on its own: the slopes scatter. The error of their mean is smaller than their "
+        "scatter.",
         known={
             "This is the scatter of single draws. How much less does their mean scatter?": spread,
             "Divide the sum of squares by one less than the number of draws.": spread
