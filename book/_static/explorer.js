@@ -22,6 +22,10 @@
   function tick(value, logarithmic) {
     const power = Math.round(Math.log10(Math.abs(value)));
     if (logarithmic && Math.abs(power) > 2) return `10${superscript(power)}`;
+    if (value !== 0 && Math.abs(power) > 3) {
+      const [digits, exponent] = value.toExponential(1).split("e");
+      return `${digits.replace(".0", "").replace("-", "−")}·10${superscript(Number(exponent))}`;
+    }
     return String(Number(value.toPrecision(4))).replace("-", "−");
   }
 
