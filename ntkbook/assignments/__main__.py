@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_grade)
     command.add_argument("path", nargs="+", type=Path, help="a notebook, executed or not, or a folder")
     command.add_argument("--assignment", choices=KEYS, help="where the notebook does not say which it is")
-    command.add_argument("--to", type=Path, default=Path(), help="folder for points.json and points.csv")
+    command.add_argument(
+        "--to", type=Path, default=Path(), help="folder for points.json, points.csv and feedback/"
+    )
     command.add_argument("--seed", type=int, help="repeat the inputs of another run")
     command.add_argument("--jobs", type=int, default=1, help="submissions at a time")
     command.add_argument("--cell-seconds", type=float, default=defaults.cell_seconds)
@@ -86,6 +88,10 @@ def _grade(options: argparse.Namespace) -> int:
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "points.json").write_text(as_json(results), encoding="utf-8")
     (options.to / "points.csv").write_text(as_csv(results), encoding="utf-8")
+    for result in results:
+        told = options.to / "feedback" / f"{result.name}.txt"
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(feedback(result) + "\n", encoding="utf-8")
     return int(any(result.failure for result in results))
 
 

@@ -152,6 +152,8 @@ def find_notebooks(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     ------
     FileNotFoundError
         For a path that is not there, or a folder without notebooks.
+    ValueError
+        If two of them would have the same name.
     """
     found = []
     for path in paths:
@@ -164,6 +166,10 @@ def find_notebooks(paths: Iterable[Path]) -> list[tuple[Path, str]]:
             found.append((path, path.name))
         else:
             raise FileNotFoundError(f"there is no file {path}")
+    names = [name for _, name in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two submissions are called {name}; grade one folder at a time")
     return found
 
 

@@ -72,10 +72,9 @@ class Session:
             if self._starts > self._limits.restarts:
                 raise Miss("The notebook's process died too often to be started again.")
             self._starts += 1
-            running = None
+            running, left = None, START
             try:
                 channel = self._launch()
-                left = START
                 while True:
                     message = channel.receive(self._within(left))
                     if "ready" in message:

@@ -103,6 +103,9 @@ def test_a_hostile_submission_gets_what_it_earned_and_stops_nothing(tmp_path, ca
     assert [question["points"] for question in right["questions"]] == [0, 0, 0, 10]
     assert "defines no descent_step" in right["questions"][0]["criteria"][0]["hint"]
 
+    told = (tmp_path / "out" / "feedback" / "late" / "right.ipynb.txt").read_text(encoding="utf-8")
+    assert "late/right.ipynb: 10 of 40 points" in told
+
     with open(tmp_path / "out" / "points.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["points"] for row in rows] == ["0", "10", "10"]
@@ -117,6 +120,11 @@ def test_a_submission_that_never_runs_is_given_up_in_time(tmp_path):
     assert result.out_of == 40
     assert "died too often" in result.failure
     assert "SIGKILL" in result.cell_errors[1]
+
+
+def test_no_submission_takes_more_than_its_time(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", 'check("hw1/q1", 0)')
+    assert "used up its 0.01 s" in grade(path, limits=Limits(total_seconds=0.01)).failure
 
 
 @pytest.mark.parametrize(
@@ -169,6 +177,8 @@ def test_notebooks_are_found_and_missing_ones_named(tmp_path, capsys):
     assert [name for _, name in find_notebooks([tmp_path])] == ["b.ipynb"]
     assert main(["grade", str(tmp_path / "c.ipynb")]) == 2
     assert "there is no file" in capsys.readouterr().err
+    assert main(["grade", str(tmp_path), str(tmp_path / "b.ipynb")]) == 2
+    assert "two submissions are called b.ipynb" in capsys.readouterr().err
 
 
 def test_names_in_tables_do_no_harm():
