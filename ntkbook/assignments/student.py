@@ -15,7 +15,7 @@ from ntkbook.assignments.questions import Assignment
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 _INSTALL = """\
-# Installs the book's package where it is missing, as on Colab; torch and numpy stay as they are.
+# Installs the book's package where it is missing, as on Colab.
 import importlib.util
 
 if importlib.util.find_spec("ntkbook") is None:
@@ -26,8 +26,8 @@ def student_notebook(path: Path, repository: str) -> dict[str, Any]:
     """Return the notebook to hand out.
 
     What stands between the marks ``### BEGIN SOLUTION`` and ``### END SOLUTION`` becomes a
-    ``NotImplementedError``; cells with the tag ``solution`` go; outputs go; a first cell installs the
-    package where it is missing.
+    ``NotImplementedError``; cells with the tag ``solution`` go; outputs go; a first code cell installs
+    the package where it is missing.
 
     Parameters
     ----------
@@ -44,13 +44,15 @@ def student_notebook(path: Path, repository: str) -> dict[str, Any]:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     target = assignment(path.stem)
     _require_questions(path, notebook, target)
-    cells = [_install_cell(repository)]
+    cells: list[dict[str, Any]] = []
     for cell in notebook["cells"]:
         if "solution" in cell["metadata"].get("tags", []):
             continue
         kept = copy.deepcopy(cell)
         kept["source"] = _without_solutions("".join(cell["source"]), path).splitlines(keepends=True)
         if kept["cell_type"] == "code":
+            if not any(each["cell_type"] == "code" for each in cells):
+                cells.append(_install_cell(repository))
             kept.update(outputs=[], execution_count=None)
         cells.append(kept)
     metadata = notebook["metadata"] | {"ntkbook": {"assignment": target.key}, "colab": {"name": path.name}}

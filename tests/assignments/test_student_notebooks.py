@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -60,9 +61,9 @@ def test_the_rest_is_left_and_the_notebook_is_valid(pair):
     key, instructor, student = pair
     nbformat.validate(nbformat.from_dict(student))
     kept = [cell for cell in instructor["cells"] if "solution" not in cell["metadata"].get("tags", [])]
-    assert [cell["id"] for cell in student["cells"][1:]] == [cell["id"] for cell in kept]
+    assert [cell["id"] for cell in student["cells"][2:]] == [cell["id"] for cell in kept[1:]]
     assert student["metadata"]["ntkbook"] == {"assignment": key}
-    assert "git+https://x.org/y" in text(student["cells"][0])
+    assert "git+https://x.org/y" in text(student["cells"][1])
     assert sum("raise NotImplementedError" in text(cell) for cell in student["cells"]) >= len(
         assignment(key).questions
     )
@@ -107,6 +108,8 @@ def test_instructors_notebooks_are_clean_and_name_their_points(pair):
     ids = [cell["id"] for cell in instructor["cells"]]
     assert len(ids) == len(set(ids))
     words = "\n".join(text(cell) for cell in instructor["cells"] if cell["cell_type"] == "markdown")
+    # Elsewhere than in a paragraph of its own, a displayed formula is no formula in the pages.
+    assert not re.search(r"(?m)(?<!\A)(?<!\n\n)^\$\$|\$\$\n(?!\n)|[^\n$]\$\$[^\n$]", words), key
     target = assignment(key)
     assert f"**Points:** {target.points}" in words
     for number, question in enumerate(target.questions, 1):
