@@ -15,10 +15,12 @@ CHAPTERS  := $(wildcard book/*.ipynb)
 EXECUTED  := $(CHAPTERS:book/%=_exec/%)
 OTHERS    := $(shell find book -type f ! -name '*.ipynb' ! -path '*/.*')
 COPIED    := $(OTHERS:book/%=_exec/%)
+# The pages show the students' versions of the assignments, not the solutions.
+HANDED    := $(patsubst book/%,_exec/%,$(wildcard book/assignments/*.ipynb))
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test seeds colab lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install book executed test seeds colab assignments lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -62,7 +64,10 @@ $(COPIED): _exec/%: book/%
 	@mkdir -p $(@D)
 	@cp $< $@
 
-$(PAGES): $(EXECUTED) $(COPIED) _config.yml _toc.yml
+$(HANDED): _exec/assignments/%.ipynb: book/assignments/%.ipynb _exec/.package | $(INSTALLED)
+	@$(BIN)/python -m ntkbook.assignments student $< --to $(@D) > /dev/null
+
+$(PAGES): $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
 	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . \
 		-n -W --keep-going --quiet
 	@touch $@
@@ -80,6 +85,11 @@ seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 colab: $(INSTALLED)  ## write a self-contained notebook for each chapter to _colab/
 	@rm -rf _colab
 	@$(BIN)/python -m ntkbook.colab --to _colab
+	@$(BIN)/python -m ntkbook.assignments student book/assignments/*.ipynb --to _colab/assignments
+
+assignments: $(INSTALLED)  ## write the students' assignments, without solutions, to _assignments/
+	@rm -rf _assignments
+	@$(BIN)/python -m ntkbook.assignments student book/assignments/*.ipynb --to _assignments
 
 lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
 	$(BIN)/ruff check .
@@ -111,4 +121,4 @@ vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
 	sh book/_static/vendor/fetch.sh
 
 clean:  ## remove what the build made (not .venv)
-	rm -rf _exec _build _colab _seeds .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _exec _build _colab _seeds _assignments .pytest_cache .mypy_cache .ruff_cache

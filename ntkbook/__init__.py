@@ -38,7 +38,7 @@ __all__ = [
 
 
 # These pull in matplotlib, SymPy or scikit-learn: loaded when first used.
-_LAZY_MODULES = {"data", "estimators", "operators", "plotting", "training", "verify"}
+_LAZY_MODULES = {"assignments", "data", "estimators", "operators", "plotting", "training", "verify"}
 _LAZY_NAMES = {"NNGPRegressor": "estimators", "NTKClassifier": "estimators", "NTKRegressor": "estimators"}
 
 

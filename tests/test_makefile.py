@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Each stand-in appends its name and last argument to a log; pytest fails where a chapter says so.
+# Each stand-in appends its name (Python is 'verify') and last argument to a log; pytest fails where a chapter says so.
 STAND_IN = """#!/bin/sh
 for last; do :; done
 case "$(basename "$0")" in
@@ -88,6 +88,13 @@ def test_an_edited_page_is_built_without_executing(project):
     make(project)
     edit(project / "book/page.md", "new")
     assert make(project) == ["build"]
+
+
+def test_the_pages_show_the_students_versions_of_the_assignments(project):
+    edit(project / "book/assignments/hw1.ipynb", "with solutions")
+    assert make(project) == [*EVERYTHING, "verify _exec/assignments"]
+    # The stand-in writes nothing; the instructor's notebook must not stand there in its place.
+    assert not (project / "_exec/assignments/hw1.ipynb").exists()
 
 
 @pytest.mark.parametrize("name", ["ntkbook/one.py", "ntkbook/sub/two.py", "requirements.lock"])

@@ -58,7 +58,16 @@ function repairBibliography() {
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
 }
 
+// The theme's arrows that unfold a part of the contents have no name.
+function nameArrows() {
+  for (const arrow of document.querySelectorAll("nav details > summary")) {
+    const page = arrow.closest("li").querySelector("a");
+    arrow.setAttribute("aria-label", `Pages under ${page.textContent.trim()}`);
+  }
+}
+
 document.addEventListener("DOMContentLoaded", addTips);
+document.addEventListener("DOMContentLoaded", nameArrows);
 document.addEventListener("DOMContentLoaded", repairBibliography);
 window.addEventListener("hashchange", unfoldTarget);
 window.addEventListener("load", () => {

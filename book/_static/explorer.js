@@ -84,7 +84,7 @@
     plot.setAttribute("aria-label", alt);
 
     // A curve's values stand in one list, the last slider's index running fastest; one set if it stands still.
-    const controls = sliders.map((one) => slider(one, () => chart.setData(data(), false)));
+    const controls = sliders.map((one) => slider(one, () => chart.setData(data())));
     bar.append(...controls.map(({ label }) => label));
     const data = () => {
       const place = controls.reduce((sum, { input }, k) => sum * sliders[k].values.length + Number(input.value), 0);

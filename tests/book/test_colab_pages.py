@@ -11,7 +11,8 @@ from site_pages import ROOT, SOURCE, pages
 from ntkbook.colab import BookLabels, read_labels
 
 pytestmark = pytest.mark.built
-chapters = pytest.mark.parametrize("name", [name for name in pages() if (SOURCE / f"{name}.ipynb").exists()])
+notebooks = [name for name in pages() if (SOURCE / f"{name}.ipynb").exists()]
+chapters = pytest.mark.parametrize("name", [name for name in notebooks if "/" not in name])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_numbers_are_those_of_the_page(html: Path, labels: BookLabels, name: str
     assert compared > 20
 
 
-@chapters
+@pytest.mark.parametrize("name", notebooks)
 def test_the_launch_button_opens_the_generated_notebook(html: Path, labels: BookLabels, name: str) -> None:
     links = re.findall(r'href="(https://colab[^"]*)"', (html / f"{name}.html").read_text(encoding="utf-8"))
     repository = labels.repository.split("github.com/")[-1]
