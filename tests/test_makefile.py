@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Each stand-in appends its name (Python is 'verify') and last argument to a log; pytest fails where a chapter says so.
+# Each stand-in appends its name and last argument to a log ('verify' for Python's); pytest fails where a
+# chapter says so.
 STAND_IN = """#!/bin/sh
 for last; do :; done
 case "$(basename "$0")" in
