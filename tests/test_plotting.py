@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -340,22 +338,6 @@ def test_animation_that_would_burden_the_page_is_refused(monkeypatch: pytest.Mon
         ValueError, match=r"MB of the page, more than .* take fewer frames than 4, a dpi below 50"
     ):
         colored()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        if os.environ.get("CI"):
-            pytest.fail("no browser is installed", pytrace=False)
-        pytest.skip("no browser is installed")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 def shown(page: Any) -> tuple[int, ...]:

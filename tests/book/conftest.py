@@ -1,8 +1,7 @@
-"""The built book, served on this machine, and a browser that can reach nothing else."""
+"""The built book, served on this machine."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_pages import HTML, cannot_run, pages
+from needs import cannot_run
+from site_pages import HTML, pages
 from visit import Visit
 
 
@@ -35,30 +35,6 @@ def address(html: Path) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium; one for all tests of a worker. No name but this machine's address resolves in it."""
-    from playwright.sync_api import Error, sync_playwright
-
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        cannot_run("no browser is installed: `apt-get install chromium` (Debian), or put one on the PATH")
-    with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(
-                executable_path=executable,
-                args=[
-                    "--no-sandbox",  # containers run the tests as root
-                    "--disable-gpu",
-                    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                ],
-            )
-        except Error as problem:
-            cannot_run(f"{executable} does not start: {problem}")
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
