@@ -11,7 +11,8 @@ from ntkbook.assignments.grading import Graded, grade_all
 from ntkbook.assignments.limits import Limits
 from ntkbook.assignments.report import as_csv, as_json, feedback, points_table
 from ntkbook.assignments.rubric import rubric
-from ntkbook.assignments.student import repository_address, write_student_notebook
+from ntkbook.assignments.student import write_student_notebook
+from ntkbook.colab.installation import repository_address
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,16 +10,10 @@ from typing import Any
 
 from ntkbook.assignments.catalogue import assignment
 from ntkbook.assignments.questions import Assignment
+from ntkbook.colab.installation import installation
 
 # The marks are nbgrader's, so that it can make the student's version as well.
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-
-_INSTALL = """\
-# Installs the book's package where it is missing, as on Colab.
-import importlib.util
-
-if importlib.util.find_spec("ntkbook") is None:
-    %pip install --quiet --no-deps git+{repository}"""
 
 
 def student_notebook(path: Path, repository: str) -> dict[str, Any]:
@@ -71,30 +65,12 @@ def write_student_notebook(path: Path, folder: Path, repository: str) -> Path:
     return target
 
 
-def repository_address(config: Path) -> str:
-    """Return the address that the book's configuration names.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    text = config.read_text(encoding="utf-8") if config.exists() else ""
-    match = re.search(r"(?m)^repository:\n\s+url:\s*(\S+)", text)
-    if not match:
-        raise ValueError(
-            f"{config.resolve()} names no repository; say where to install from with --repository"
-        )
-    return match[1]
-
-
 def _install_cell(repository: str) -> dict[str, Any]:
-    source = _INSTALL.format(repository=repository).splitlines(keepends=True)
     return {
         "cell_type": "code",
         "id": "installation",
         "metadata": {"cellView": "form"},
-        "source": source,
+        "source": installation(repository).splitlines(keepends=True),
         "outputs": [],
         "execution_count": None,
     }

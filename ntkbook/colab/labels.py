@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ntkbook.colab.installation import repository_address
 from ntkbook.verify.source import equations_in
 
 # What sphinx-proof counts, each kind for itself.
@@ -106,8 +107,7 @@ def read_labels(root: Path) -> BookLabels:
     """
     import yaml
 
-    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    repository = config["repository"]["url"].rstrip("/")
+    repository = repository_address(root / "_config.yml")
     owner, name = repository.split("/")[-2:]
     address = f"https://{owner}.github.io/{name}"
     targets: dict[str, Target] = {}

@@ -6,24 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ntkbook.colab.installation import installation
 from ntkbook.colab.labels import BookLabels
 from ntkbook.colab.markdown import plain_markdown
-
-_INSTALL = """\
-# Installs the book's package where it is missing; torch and numpy stay as they are.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("ntkbook") is None:
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "git+{repository}"], check=True)
-
-import torch
-
-gpu = torch.cuda.is_available()
-print("running on", torch.cuda.get_device_name() if gpu else "the CPU; the GPU is optional")
-"""
 
 
 def colab_notebook(path: Path, labels: BookLabels) -> Any:
@@ -93,5 +78,6 @@ def _introduction(path: Path, labels: BookLabels) -> Any:
 def _installation(labels: BookLabels) -> Any:
     import nbformat
 
-    code = _INSTALL.format(repository=labels.repository)
-    return nbformat.v4.new_code_cell(code.strip(), id="colab-installation", metadata={"cellView": "form"})
+    return nbformat.v4.new_code_cell(
+        installation(labels.repository), id="colab-installation", metadata={"cellView": "form"}
+    )

@@ -12,8 +12,9 @@ from answers import FOLDER
 from ntkbook.assignments.catalogue import KEYS, assignment
 from ntkbook.assignments.checking import check
 from ntkbook.assignments.rubric import rubric
-from ntkbook.assignments.student import BEGIN, END, repository_address, student_notebook
+from ntkbook.assignments.student import BEGIN, END, student_notebook
 from ntkbook.assignments.submission import plain_python
+from ntkbook.colab.installation import repository_address
 
 ROOT = FOLDER.parents[1]
 
