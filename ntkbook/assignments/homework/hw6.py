@@ -26,6 +26,7 @@ ASSIGNMENT = Assignment("hw6", "Find the error", (flow, variance, kernel))
 
 Formula = Callable[..., Tensor]
 _ROUNDS = 3
+_ROUNDING = 1e-9
 
 
 def _verdicts(ask: Ask, draw: Draw, formulas: Mapping[str, Formula]) -> dict[str, bool]:
@@ -64,10 +65,10 @@ def _reject(ask: Ask, draw: Draw, right: Formula, wrong: Mapping[str, Formula]) 
     )
 
 
-def _tolerate(ask: Ask, draw: Draw, right: Formula, wrong: Formula, size: float) -> None:
+def _tolerate(ask: Ask, draw: Draw, right: Formula, wrong: Formula) -> None:
     def rounded(*inputs: object) -> Tensor:
         value = right(*inputs)
-        return value * (1 + size * (2 * draw.normal(*value.shape).sigmoid() - 1))
+        return value * (1 + _ROUNDING * (2 * draw.normal(*value.shape).sigmoid() - 1))
 
     require(not ask.truth(wrong), "Your check accepts the derivation's result.")
     for _ in range(_ROUNDS):
@@ -76,6 +77,22 @@ def _tolerate(ask: Ask, draw: Draw, right: Formula, wrong: Formula, size: float)
             "Your check rejects the right formula when it is evaluated in another order. Two routes "
             "never agree to the last digit: allow for rounding.",
         )
+
+
+def _refute(question: Question, right: Formula, printed: Formula, others: Mapping[str, Formula]) -> None:
+    """Give a question its criteria: tell the derivation's formula from the right one, and see other slips."""
+
+    @question.criterion("tells the derivation from the correction", points=5)
+    def _(ask: Ask, draw: Draw) -> None:
+        _tell_apart(ask, draw, right, printed)
+
+    @question.criterion("rejects other mistakes", points=3)
+    def _(ask: Ask, draw: Draw) -> None:
+        _reject(ask, draw, right, others)
+
+    @question.criterion("allows for rounding", points=2)
+    def _(ask: Ask, draw: Draw) -> None:
+        _tolerate(ask, draw, right, printed)
 
 
 # Question 1: loss (1 / 2N) sum of squares, learning rate eta.
@@ -103,19 +120,7 @@ _FLOW_WRONG: dict[str, Formula] = {
 }
 
 
-@flow.criterion("tells the derivation from the correction", points=5)
-def _(ask: Ask, draw: Draw) -> None:
-    _tell_apart(ask, draw, _flow_right, _flow_printed)
-
-
-@flow.criterion("rejects other mistakes", points=3)
-def _(ask: Ask, draw: Draw) -> None:
-    _reject(ask, draw, _flow_right, _FLOW_WRONG)
-
-
-@flow.criterion("allows for rounding", points=2)
-def _(ask: Ask, draw: Draw) -> None:
-    _tolerate(ask, draw, _flow_right, _flow_printed, 1e-9)
+_refute(flow, _flow_right, _flow_printed, _FLOW_WRONG)
 
 
 # Question 2: two-layer ReLU network, variance of the output at infinite width.
@@ -142,19 +147,7 @@ _VARIANCE_WRONG: dict[str, Formula] = {
 }
 
 
-@variance.criterion("tells the derivation from the correction", points=5)
-def _(ask: Ask, draw: Draw) -> None:
-    _tell_apart(ask, draw, _variance_right, _variance_printed)
-
-
-@variance.criterion("rejects other mistakes", points=3)
-def _(ask: Ask, draw: Draw) -> None:
-    _reject(ask, draw, _variance_right, _VARIANCE_WRONG)
-
-
-@variance.criterion("allows for rounding", points=2)
-def _(ask: Ask, draw: Draw) -> None:
-    _tolerate(ask, draw, _variance_right, _variance_printed, 1e-9)
+_refute(variance, _variance_right, _variance_printed, _VARIANCE_WRONG)
 
 
 # Question 3: kernel of one two-layer tanh network, all weights trained.
@@ -196,16 +189,4 @@ _KERNEL_WRONG: dict[str, Formula] = {
 }
 
 
-@kernel.criterion("tells the derivation from the correction", points=5)
-def _(ask: Ask, draw: Draw) -> None:
-    _tell_apart(ask, draw, _kernel_right, _kernel_printed)
-
-
-@kernel.criterion("rejects other mistakes", points=3)
-def _(ask: Ask, draw: Draw) -> None:
-    _reject(ask, draw, _kernel_right, _KERNEL_WRONG)
-
-
-@kernel.criterion("allows for rounding", points=2)
-def _(ask: Ask, draw: Draw) -> None:
-    _tolerate(ask, draw, _kernel_right, _kernel_printed, 1e-9)
+_refute(kernel, _kernel_right, _kernel_printed, _KERNEL_WRONG)
