@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def to_array(name: str, value: Any, *, ndim: int | Sequence[int] | None = None) -> NDArray[np.float64]:
-    """Return finite numbers as a float64 array.
+def to_array(
+    name: str, value: Any, *, ndim: int | Sequence[int] | None = None, gaps: bool = False
+) -> NDArray[np.float64]:
+    """Return finite numbers as a float64 array, with NaN where values are missing if gaps are allowed.
 
     Raises
     ------
@@ -23,10 +25,11 @@ def to_array(name: str, value: Any, *, ndim: int | Sequence[int] | None = None) 
     if allowed and array.ndim not in allowed:
         wanted = " or ".join(str(n) for n in allowed)
         raise ValueError(f"{name} must have {wanted} axes, got shape {array.shape}")
-    if array.size == 0:
+    known = array[~np.isnan(array)] if gaps else array
+    if known.size == 0:
         raise ValueError(f"{name} is empty: its shape is {array.shape}")
-    if not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
+    if not np.isfinite(known).all():
+        count = int((~np.isfinite(known)).sum())
         raise ValueError(f"{name} holds {count} entries that are NaN or infinite; leave them out")
     return array
 

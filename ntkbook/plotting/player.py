@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+
+from ntkbook.plotting.embedding import base64_text, data_uri, script_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,13 +104,12 @@ class Animation:
         """Return the player as HTML that depends on nothing else."""
         name = "ntk-animation-" + hashlib.sha256(b"".join(self.frames)).hexdigest()[:12]
         content = {
-            "frames": [_uri(frame, "webp") for frame in self.frames],
+            "frames": [data_uri(frame, "webp") for frame in self.frames],
             "labels": self.labels,
             "pause": self.pause,
         }
-        # In a script element only "</" could end the data.
-        data = json.dumps(content).replace("</", "<\\/")
-        still = _uri(self.still, "png")
+        data = script_data(content)
+        still = data_uri(self.still, "png")
         return (
             f'<div class="ntk-animation" id="{name}"><style>{_STYLE}</style>'
             f'<img src="{still}" alt="{html.escape(self.alt)}" style="width: {self.width}px">'
@@ -122,7 +121,7 @@ class Animation:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Pages take the first, a printed book the second.
-        return {"text/html": self.to_html(), "image/png": base64.b64encode(self.still).decode()}
+        return {"text/html": self.to_html(), "image/png": base64_text(self.still)}
 
 
 def animation(
@@ -256,7 +255,3 @@ def _encode(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

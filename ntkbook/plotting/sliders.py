@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from ntkbook._validation import check_choice
 from ntkbook.plotting.arrays import to_array
+from ntkbook.plotting.embedding import base64_text, data_uri, script_data
 from ntkbook.plotting.style import COLORS
 
 # What one chart may add to a page, its still picture included.
@@ -48,18 +47,15 @@ class Explorer:
 
     def to_html(self) -> str:
         """Return the data and the still picture as HTML; the book's pages turn them into a chart."""
-        # In a script element only "</" could end the data.
-        data = json.dumps(self.content, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
-        still = base64.b64encode(self.still).decode()
         return (
-            f'<div class="ntk-explorer"><img src="data:image/png;base64,{still}" '
+            f'<div class="ntk-explorer"><img src="{data_uri(self.still, "png")}" '
             f'alt="{html.escape(self.alt)}" style="width: {self.width}px">'
-            f'<script type="application/json">{data}</script></div>'
+            f'<script type="application/json">{script_data(self.content)}</script></div>'
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Pages take the first, a printed book the second.
-        return {"text/html": self.to_html(), "image/png": base64.b64encode(self.still).decode()}
+        return {"text/html": self.to_html(), "image/png": base64_text(self.still)}
 
 
 def explorer(
@@ -208,9 +204,7 @@ def _sliders(
 
 def _values(name: str, given: Any, shape: tuple[int, ...], length: int, *, gaps: bool) -> NDArray[np.float64]:
     """Return the curve as (positions, M), one row if it stands still."""
-    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
-    known = array[~np.isnan(array)] if gaps else array
-    to_array(f"curves[{name!r}]", known)  # finite, and not empty
+    array = to_array(f"curves[{name!r}]", given, gaps=gaps)
     if array.shape not in ((length,), (*shape, length)):
         raise ValueError(
             f"curves[{name!r}] has shape {array.shape}; with these sliders and x it must be "
