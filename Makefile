@@ -16,7 +16,8 @@ EXECUTED  := $(CHAPTERS:book/%=_exec/%)
 OTHERS    := $(shell find book -type f ! -name '*.ipynb' ! -path '*/.*')
 COPIED    := $(OTHERS:book/%=_exec/%)
 # The pages show the students' versions of the assignments, not the solutions.
-HANDED    := $(patsubst book/%,_exec/%,$(wildcard book/assignments/*.ipynb))
+HOMEWORK  := $(wildcard book/assignments/*.ipynb)
+HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
@@ -64,8 +65,10 @@ $(COPIED): _exec/%: book/%
 	@mkdir -p $(@D)
 	@cp $< $@
 
-$(HANDED): _exec/assignments/%.ipynb: book/assignments/%.ipynb _exec/.package | $(INSTALLED)
-	@$(BIN)/python -m ntkbook.assignments student $< --to $(@D) > /dev/null
+$(HANDED): $(HOMEWORK) _exec/.package | $(INSTALLED)
+	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to $(@D) > /dev/null
+	@mkdir -p $(@D)
+	@touch $@
 
 $(PAGES): $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
 	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . \
@@ -85,11 +88,11 @@ seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 colab: $(INSTALLED)  ## write a self-contained notebook for each chapter to _colab/
 	@rm -rf _colab
 	@$(BIN)/python -m ntkbook.colab --to _colab
-	@$(BIN)/python -m ntkbook.assignments student book/assignments/*.ipynb --to _colab/assignments
+	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _colab/assignments
 
 assignments: $(INSTALLED)  ## write the students' assignments, without solutions, to _assignments/
 	@rm -rf _assignments
-	@$(BIN)/python -m ntkbook.assignments student book/assignments/*.ipynb --to _assignments
+	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _assignments
 
 lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
 	$(BIN)/ruff check .

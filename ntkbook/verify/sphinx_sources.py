@@ -49,9 +49,10 @@ class SourceCoverage(SphinxDirective):
         path = Path(self.env.srcdir) / FILE_NAME
         self.env.note_dependency(str(path))
         lines = table(yaml.safe_load(path.read_text(encoding="utf-8")))
-        box = nodes.container(classes=["ntk-table"])
+        box = nodes.container()
         self.state.nested_parse(StringList(lines, str(path)), self.content_offset, box)
-        return [box]
+        rows: list[nodes.Node] = box.children
+        return rows
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def blank(browser: Any) -> Iterator[Any]:
     page.close()
 
 
-@pytest.fixture(scope="session", params=[*pages(), "search", "genindex"])
+@pytest.fixture(scope="session", params=[*pages(), "search"])
 def visit(request: Any, browser: Any, address: str) -> Iterator[Visit]:
     """One page of the book, opened once for all tests that look at it."""
     visit = Visit(browser, address, request.param)
