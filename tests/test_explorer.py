@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from ntkbook import plotting
@@ -82,6 +83,19 @@ def test_the_html_holds_the_data_and_the_picture():
 
 def test_the_picture_shows_where_the_sliders_start():
     assert chart(start={"a": 4}).still != chart(start={"a": 1}).still
+
+
+def test_the_picture_draws_the_curves_of_that_position(monkeypatch):
+    drawn, plot = {}, Axes.plot
+
+    def recorded(self, x, y, *style, **options):
+        drawn[options["label"]] = y
+        return plot(self, x, y, *style, **options)
+
+    monkeypatch.setattr(Axes, "plot", recorded)
+    chart(start={"a": 4, "b": "high"})
+    np.testing.assert_array_equal(drawn["moving"], 210 + X)
+    np.testing.assert_array_equal(drawn["standing"], X**2)
 
 
 @pytest.mark.parametrize(
