@@ -73,13 +73,15 @@ def rate(
 ) -> Findings:
     """Compare a fitted exponent with the predicted one."""
     fit = statistical.fit_exponent(x, y, confidence)
+    exponent += 0.0  # -0.0 is printed as 0
     reach = fit.half_width + tolerance
     residual = abs(fit.exponent - exponent)
+    summary = f"exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}"
     right = Verdict(
         "holds" if residual <= reach else "fails",
         residual,
         reach,
-        f"fitted exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}",
+        f"fitted {summary}",
     )
 
     def verdicts() -> dict[str, Verdict]:
@@ -92,7 +94,6 @@ def rate(
             found[name] = Verdict("fails" if told_apart else "undecided", abs(fit.exponent - value), reach)
         return found
 
-    summary = f"exponent {fit.exponent:.3f} ± {fit.half_width:.3f}, expected {exponent:g}"
     if tolerance:
         summary += f", next order {tolerance:g}"
     return right, verdicts, summary

@@ -240,3 +240,8 @@ def test_the_false_statement_is_rejected(name, capsys):
     with pytest.raises(verify.CheckFailed, match=r"^eq "):
         CASES[name].check(CASES[name].wrong)
     assert capsys.readouterr().out == ""
+
+
+def test_an_expected_zero_has_no_sign(capsys):
+    verify.rate("eq", 2.0 ** np.arange(5), np.array([1.0, 1.01, 0.99, 1.0, 1.01]), -0.0)
+    assert "expected 0;" in capsys.readouterr().out
