@@ -126,8 +126,9 @@ def pages(toc: dict[str, Any]) -> Iterator[tuple[str, int | None]]:
     Examples
     --------
     >>> part = {"numbered": True, "chapters": [{"file": "01_a"}, {"file": "02_b"}]}
-    >>> list(pages({"root": "index", "parts": [part, {"chapters": [{"file": "notes"}]}]}))
-    [('index', None), ('01_a', 1), ('02_b', 2), ('notes', None)]
+    >>> back = {"chapters": [{"file": "notes", "sections": [{"file": "old"}]}]}
+    >>> list(pages({"root": "index", "parts": [part, back]}))
+    [('index', None), ('01_a', 1), ('02_b', 2), ('notes', None), ('old', None)]
     """
     yield toc["root"], None
     count = 0
@@ -135,6 +136,8 @@ def pages(toc: dict[str, Any]) -> Iterator[tuple[str, int | None]]:
         for chapter in part["chapters"]:
             count += bool(part.get("numbered"))
             yield chapter["file"], count if part.get("numbered") else None
+            for section in chapter.get("sections", []):
+                yield section["file"], None
 
 
 def _cells(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:

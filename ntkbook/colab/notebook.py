@@ -69,7 +69,7 @@ def _introduction(path: Path, labels: BookLabels) -> Any:
 
     page = labels.target(path.stem)
     return nbformat.v4.new_markdown_cell(
-        f"*This notebook runs a chapter of **The Neural Tangent Kernel**. "
+        f"*This notebook runs a page of **The Neural Tangent Kernel**. "
         f"[Read it in the book]({page.address}), where each equation links to its check.*",
         id="colab-introduction",
     )

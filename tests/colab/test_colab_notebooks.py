@@ -17,7 +17,11 @@ from ntkbook.colab.labels import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENTS = (ROOT / "_toc.yml").read_text()
-CHAPTERS = [path for path in sorted((ROOT / "book").glob("*.ipynb")) if f"file: {path.stem}\n" in CONTENTS]
+CHAPTERS = [
+    path
+    for path in sorted((ROOT / "book").glob("*.ipynb"))
+    if re.search(rf"(file|root): {path.stem}\n", CONTENTS)
+]
 # What a renderer without MyST would print as it stands.
 MYST = re.compile(
     r"\{[\w:-]+\}`|^\s*[`:]{3,}\s*\{|^\([\w-]+\)=\s*$|^:\w+:|\$\$[ \t]*\([\w:-]+\)", re.MULTILINE
