@@ -21,7 +21,7 @@ HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test seeds colab assignments lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install book executed test seeds colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -94,6 +94,9 @@ assignments: $(INSTALLED)  ## write the students' assignments, without solutions
 	@rm -rf _assignments
 	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _assignments
 
+versions:  ## tests and Colab notebooks on the oldest and newest versions; resumes; SIDE=oldest runs one
+	@$(PYTHON) tests/run_versions.py $(SIDE) --jobs $(JOBS)
+
 lint: $(INSTALLED)  ## ruff: errors, style, formatting, docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -124,4 +127,4 @@ vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
 	sh book/_static/vendor/fetch.sh
 
 clean:  ## remove what the build made (not .venv)
-	rm -rf _exec _build _colab _seeds _assignments .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _exec _build _colab _seeds _assignments _versions .pytest_cache .mypy_cache .ruff_cache
