@@ -21,7 +21,7 @@ HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install book executed test seeds colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install lock book executed test seeds colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -30,9 +30,9 @@ install: $(INSTALLED)  ## create .venv with the exact versions of requirements.l
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
-	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+# Where torch is built for CUDA, its own list of exact versions brings the libraries of the device.
+	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	@touch $@
 
 book: $(INSTALLED)  ## execute every chapter and build the pages in _build/html
@@ -77,6 +77,9 @@ $(PAGES): $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
 
 test: lint types book  ## everything: lint, types, chapters, pages, and all tests
 	$(BIN)/pytest -n $(JOBS)
+
+lock:  ## write requirements.lock and environment.yml with hashes; PIN="name==1.2 ..." changes versions
+	@PYTHON=$(PYTHON) PIN="$(PIN)" bash .ci/lock
 
 seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 	@rm -rf _seeds

@@ -18,15 +18,16 @@ FLOORS = [
     for floor in map(Requirement, group)
     if not floor.marker or floor.marker.evaluate()
 ]
-PINS = {
-    canonicalize_name(name): version
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M)
-}
+LOCK = (ROOT / "requirements.lock").read_text()
+PIN = r"([\w.-]+)==(\S+)(?: ; [^\n]+)?"
+PINS = {canonicalize_name(name): version for name, version in re.findall(rf"^{PIN} \\$", LOCK, re.M)}
 
 
-def test_every_line_of_the_lock_is_an_exact_pin():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line]
-    assert len(PINS) == sum(not line.startswith("#") for line in lines)
+def test_the_lock_is_a_list_of_exact_pins_with_hashes():
+    entry = rf"{PIN} \\\n(?:    --hash=sha256:[0-9a-f]{{64}} \\\n)*    --hash=sha256:[0-9a-f]{{64}}\n"
+    entries = "".join(line for line in LOCK.splitlines(keepends=True) if not line.startswith("#"))
+    assert re.fullmatch(f"(?:{entry})+", entries)
+    assert "--require-hashes --no-deps -r requirements.lock" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("floor", FLOORS, ids=str)
@@ -39,7 +40,8 @@ def test_every_dependency_is_pinned_within_its_floor(floor):
 def test_conda_installs_the_lock_on_the_oldest_supported_python():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == ["-r requirements.lock", "-e ."]
+    assert pip.pop() == "-e ."
+    assert {canonicalize_name(name): version for name, version in (line.split("==") for line in pip)} == PINS
     (python,) = (entry for entry in environment["dependencies"] if str(entry).startswith("python="))
     assert PROJECT["requires-python"] == ">=" + python.removeprefix("python=")
 

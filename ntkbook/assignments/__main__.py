@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from ntkbook.assignments.catalogue import KEYS
 from ntkbook.assignments.grading import Graded, grade_all
 from ntkbook.assignments.limits import Limits
-from ntkbook.assignments.report import as_csv, as_json, feedback, points_table
+from ntkbook.assignments.report import as_csv, as_json, feedback, points_tables
 from ntkbook.assignments.rubric import rubric
 from ntkbook.assignments.student import write_student_notebook
 from ntkbook.colab.installation import repository_address
@@ -85,7 +87,9 @@ def _grade(options: argparse.Namespace) -> int:
     )
     if len(results) == 1:
         print(feedback(results[0]), end="\n\n")
-    print(points_table(results))
+    # In a file or a pipe there is no width to fit into.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(*points_tables(results))
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "points.json").write_text(as_json(results), encoding="utf-8")
     (options.to / "points.csv").write_text(as_csv(results), encoding="utf-8")

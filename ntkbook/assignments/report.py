@@ -1,4 +1,4 @@
-"""Points as a table, as JSON and as CSV."""
+"""Points as tables for a terminal, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -7,49 +7,72 @@ import io
 import json
 from collections.abc import Sequence
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
 from ntkbook.assignments.catalogue import assignment
 from ntkbook.assignments.grading import Graded
 
 
-def points_table(results: Sequence[Graded]) -> str:
-    """Return one line for each submission and one column for each question, assignment by assignment.
+def points_tables(results: Sequence[Graded]) -> list[Table]:
+    """Return a table for each assignment, with a row for each submission and a column for each question.
+
+    Submissions that could not be read stand in a table of their own.
+
+    Parameters
+    ----------
+    results : sequence of Graded
+
+    Returns
+    -------
+    list of rich.table.Table
+        ``rich.console.Console().print`` shows them.
 
     Examples
     --------
-    >>> print(points_table([Graded("anna.ipynb", failure="the file is not a notebook")]))
+    >>> from rich.console import Console
+    >>> table, = points_tables([Graded("anna.ipynb", failure="the file is not a notebook")])
+    >>> Console(width=60).print(table)
     could not be read
-    anna.ipynb  the file is not a notebook
+    anna.ipynb   the file is not a notebook
     """
-    blocks = []
-    for key in sorted({result.assignment for result in results}):
-        chosen = [result for result in results if result.assignment == key]
-        blocks.append(_table(key, chosen) if key else _unreadable(chosen))
-    return "\n\n".join(blocks)
+    keys = sorted({result.assignment for result in results})
+    return [_points(key, [r for r in results if r.assignment == key]) for key in keys]
 
 
-def _table(key: str, results: Sequence[Graded]) -> str:
+def _points(key: str, results: Sequence[Graded]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD if key else None,
+        pad_edge=False,
+        show_header=bool(key),
+        title=None if key else "could not be read",
+        title_justify="left",
+        title_style="bold",
+    )
+    # The name of a file is text, whatever stands in brackets in it, and is never cut.
+    table.add_column(key, footer="out of", overflow="fold")
+    if not key:
+        table.add_column("", overflow="fold")
+        for result in results:
+            table.add_row(Text(result.name), Text(result.failure, style="red"))
+        return table
     target = assignment(key)
-    header = [key, *(question.key.partition("/")[2] for question in target.questions), "total", ""]
-    best = ["out of", *(str(question.points) for question in target.questions), str(target.points), ""]
-    rows = [header, best]
+    table.show_footer = True
+    for question in target.questions:
+        table.add_column(question.key.partition("/")[2], footer=str(question.points), justify="right")
+    table.add_column("total", footer=str(target.points), justify="right", style="bold")
+    table.add_column("", overflow="fold")
     for result in results:
         faults = len(result.cell_errors)
         note = result.failure or (f"{faults} cell{'s' * (faults > 1)} with errors" if faults else "")
-        points = [str(question.points) for question in result.questions]
-        rows.append([result.name, *points, str(result.points), note])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(header))]
-    lines = []
-    for row in rows:
-        first, *middle, note = row
-        cells = [text.rjust(width) for text, width in zip(middle, widths[1:-1], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells, note]).rstrip())
-    lines.insert(2, "-" * max(map(len, lines[:2])))
-    return "\n".join(lines)
+        earned = [_colored(question.points, question.out_of) for question in result.questions]
+        table.add_row(Text(result.name), *earned, str(result.points), Text(note, style="yellow"))
+    return table
 
 
-def _unreadable(results: Sequence[Graded]) -> str:
-    width = max(len(result.name) for result in results)
-    return "\n".join(["could not be read", *(f"{r.name.ljust(width)}  {r.failure}" for r in results)])
+def _colored(points: int, out_of: int) -> Text:
+    return Text(str(points), style="green" if points == out_of else "" if points else "red")
 
 
 def feedback(result: Graded) -> str:

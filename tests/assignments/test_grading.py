@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import pytest
 from answers import FOLDER, solution_source
+from rich.console import Console
 
 from ntkbook.assignments.__main__ import main
 from ntkbook.assignments.catalogue import KEYS, assignment
 from ntkbook.assignments.grading import Graded, find_notebooks, grade
 from ntkbook.assignments.limits import Limits
-from ntkbook.assignments.report import as_csv, points_table
+from ntkbook.assignments.report import as_csv, points_tables
 from ntkbook.assignments.submission import UnreadableSubmission, plain_python, read_submission
 
 
@@ -77,7 +79,9 @@ def test_a_hostile_submission_gets_what_it_earned_and_stops_nothing(tmp_path, ca
     options = ["--cell-seconds", "1", "--call-seconds", "0.5", "--memory-gb", "2", "--seed", "3"]
     assert main(["grade", str(folder), "--to", str(tmp_path / "out"), *options]) == 1
     table = capsys.readouterr().out
-    assert "could not be read\nbroken.ipynb  the file is not a notebook" in table
+    rows = [" ".join(line.split()) for line in table.splitlines()]
+    assert "broken.ipynb the file is not a notebook: it holds no JSON" in rows
+    assert "hostile.ipynb 10 0 0 0 10 5 cells with errors" in rows
 
     records = json.loads((tmp_path / "out" / "points.json").read_text(encoding="utf-8"))
     assert [record["submission"] for record in records] == [
@@ -182,7 +186,12 @@ def test_notebooks_are_found_and_missing_ones_named(tmp_path, capsys):
 
 
 def test_names_in_tables_do_no_harm():
-    result = Graded("=cmd()|x.ipynb", failure="-1")
-    assert "'=cmd()|x.ipynb" in as_csv([result])
+    name = "=cmd()|[bold]" + "x" * 60 + ".ipynb"
+    result = Graded(name, failure="-1")
+    assert f"'{name}" in as_csv([result])
     assert "'-1" in as_csv([result])
-    assert "=cmd()|x.ipynb" in points_table([result])
+    console = Console(width=40, file=io.StringIO())
+    console.print(*points_tables([result]))
+    told = console.file.getvalue()
+    assert "[bold]" in told  # not taken for a style
+    assert told.count("x") == name.count("x")  # folded, not cut
