@@ -166,14 +166,14 @@ class Side:
         constraints.write_text("".join(lines), encoding="utf-8")
         base, suite = (self.folder / name / "bin" / "python" for name in ("base", "suite"))
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        asked = digest(self.python, json.dumps([self.pins, table["dependencies"], COLAB]))
+        asked = digest(self.python, json.dumps([table["dependencies"], COLAB]))
         if not self._stands("base", asked):
             print(f"{self.name}: installing the dependencies on Python {self.python}", flush=True)
             subprocess.run([interpreter(self.python), "-m", "venv", "--clear", base.parents[1]], check=True)
             subprocess.run([base, *install, "--upgrade", "pip"], check=True)
             subprocess.run([base, *install, "-c", constraints, *table["dependencies"], *COLAB], check=True)
             self._stamp("base", asked)
-        asked = digest(asked, json.dumps(everything))
+        asked = digest(asked, json.dumps([self.pins, everything]))
         if not self._stands("suite", asked):
             print(f"{self.name}: installing what the tests need", flush=True)
             overlay(suite.parents[1], base)
