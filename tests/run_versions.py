@@ -252,7 +252,7 @@ def read_report(report: Path, status: int) -> dict[str, int]:
 def record(sides: list[Side]) -> str:
     """Return the record: what ran on which versions, and how it went."""
     columns = {
-        side: json.loads((side.folder / "installed.json").read_text(encoding="utf-8")) for side in sides
+        side.name: json.loads((side.folder / "installed.json").read_text(encoding="utf-8")) for side in sides
     }
     table = project()
     names = sorted(floors(table))
@@ -266,7 +266,9 @@ def record(sides: list[Side]) -> str:
         "|---|" + "---|" * len(sides),
         "| Python | " + " | ".join(side.python for side in sides) + " |",
     ]
-    lines += [f"| {name} | " + " | ".join(columns[s].get(name, "") for s in sides) + " |" for name in names]
+    lines += [
+        f"| {name} | " + " | ".join(columns[s.name].get(name, "") for s in sides) + " |" for name in names
+    ]
     every = list(chunks())
     for title, wanted in (("tests", False), ("Colab notebooks", True)):
         cells = []
