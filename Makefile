@@ -21,7 +21,7 @@ HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install lock book executed test seeds colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install lock licences book executed test seeds colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -80,6 +80,9 @@ test: lint types book  ## everything: lint, types, chapters, pages, and all test
 
 lock:  ## write requirements.lock and environment.yml with hashes; PIN="name==1.2 ..." changes versions
 	@PYTHON=$(PYTHON) PIN="$(PIN)" bash .ci/lock
+
+licences: $(INSTALLED)  ## write THIRD-PARTY.md, the licences of all dependencies
+	@PYTHON=$(PYTHON) bash .ci/licences
 
 seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 	@rm -rf _seeds

