@@ -21,7 +21,7 @@ HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 
 .DELETE_ON_ERROR:
-.PHONY: help install lock licences book executed test seeds mutate colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install lock licences book executed test seeds mutate mutate-book colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -94,6 +94,9 @@ seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
 mutate: $(INSTALLED)  ## SAMPLE=75 SEED=0: change the package's mathematics, count what the tests notice; resumes
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),0) --write
 
+mutate-book: $(INSTALLED)  ## change the statements that the book checks, write book/mutants.md; resumes
+	OMP_NUM_THREADS=1 $(BIN)/python -m ntkbook.verify.mutation --seconds $(or $(SECONDS),1.5) --table book/mutants.md
+
 colab: $(INSTALLED)  ## write a self-contained notebook for each chapter to _colab/
 	@rm -rf _colab
 	@$(BIN)/python -m ntkbook.colab --to _colab
@@ -136,4 +139,4 @@ vendor:  ## fetch the scripts under book/_static/vendor again (needs npm)
 	sh book/_static/vendor/fetch.sh
 
 clean:  ## remove what the build made (not .venv)
-	rm -rf _exec _build _colab _seeds _assignments _versions _mutants .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _exec _build _colab _seeds _assignments _mutation _versions _mutants .pytest_cache .mypy_cache .ruff_cache
