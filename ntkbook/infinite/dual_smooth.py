@@ -61,9 +61,15 @@ def gelu(q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
 
 
 def _half_gap(q11: Tensor, q12: Tensor, q22: Tensor) -> Tensor:
-    """Half the variance of u - v, (q11 + q22) / 2 - q12: not below zero, but with its derivative."""
+    r"""Half the variance of u - v, (q11 + q22) / 2 - q12, with its derivative.
+
+    It is at least half the square of the deviations' difference, :math:`(\sigma_1 - \sigma_2)^2 / 2`: at huge
+    variances all that is left of it where the covariance has been rounded away.
+    """
     gap = 0.5 * ((q11 - q12) + (q22 - q12))
-    return gap + (-gap.detach()).clamp(min=0.0)
+    deviations = q11.detach().clamp(min=0.0).sqrt() + q22.detach().clamp(min=0.0).sqrt()
+    difference = (q11.detach() - q22.detach()) / deviations.clamp(min=torch.finfo(q11.dtype).tiny)
+    return gap + (0.5 * difference.square() - gap.detach()).clamp(min=0.0)
 
 
 def _even_odd(q11: Tensor, q12: Tensor, q22: Tensor) -> tuple[Tensor, Tensor]:

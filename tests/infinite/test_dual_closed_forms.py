@@ -11,7 +11,7 @@ from dual_cases import CLOSED, Case
 from dual_formulas import DIGITS, formulas
 
 from ntkbook.infinite import dual, dual_diagonal
-from ntkbook.nn import Erf
+from ntkbook.nn import Erf, Rbf, Sin
 
 CASES = pytest.mark.parametrize("case", CLOSED, ids=lambda case: case.name)
 SMOOTH = pytest.mark.parametrize("case", [c for c in CLOSED if c.smooth], ids=lambda case: case.name)
@@ -172,6 +172,16 @@ def test_exactly_coincident_pairs_lose_nothing(dtype: torch.dtype) -> None:
     slope = dual(Erf(), q, q, q).dphi_dphi
     exact = 4 / torch.pi * (1 + 4 * q.double()).rsqrt()
     torch.testing.assert_close(slope.double(), exact, rtol=8 * torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("module", [Rbf(0.5), Sin()], ids=["rbf", "sin"])
+def test_huge_variances_that_differ_keep_their_distance(module: torch.nn.Module) -> None:
+    # The variance of u - v is above (sigma_1 - sigma_2)^2, at least 50 here; of q11 - q12 nothing is left in
+    # single precision, and the pair must not be taken for a coincident one.
+    q11 = torch.full((500,), 2.25e12)
+    q22 = q11 * (1 + torch.linspace(1e-5, 1e-3, 500))
+    for moment in dual(module, q11, (q11 * q22).sqrt(), q22):
+        assert moment.max() < 1e-10
 
 
 @pytest.mark.parametrize("shape", [(700, 300), (40, 90, 5, 5), (100_000,)], ids=str)
