@@ -83,7 +83,8 @@ class InfiniteWidthKernel:
         TypeError, ValueError
             If inputs are no floating-point tensors, not finite, or differ in shape, dtype or device.
         InfiniteWidthError
-            If a layer does not fit its input, or has no exact kernel there.
+            If a layer does not fit its input, or has no exact kernel there; if a number overflows where it
+            would turn the result into NaN.
         """
         first = check_batch("x1", x1)
         second = None if x2 is None or x2 is x1 else check_batch("x2", x2)
@@ -94,6 +95,18 @@ class InfiniteWidthKernel:
         coincident = None
         if len(first) == 1 and has_values(first[0], *(second or ())):
             coincident = equal_pairs(first[0], None if second is None else second[0])
+        kernel = self._kernel(first, second, coincident)
+        if has_values(kernel.nngp, kernel.ntk) and (kernel.nngp.isnan().any() or kernel.ntk.isnan().any()):
+            raise InfiniteWidthError(
+                f"the kernel leaves the range of {first[0].dtype}: infinities of both signs met; scale the "
+                "inputs or w_std down, or use torch.float64"
+            )
+        return kernel
+
+    def _kernel(
+        self, first: tuple[Tensor, ...], second: tuple[Tensor, ...] | None, coincident: Tensor | None
+    ) -> Kernel:
+        """Compute the kernel by the route that fits."""
         if self._needs_graph(first, second):
             return self._block(first, second, coincident)
         with torch.no_grad():

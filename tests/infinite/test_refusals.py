@@ -248,3 +248,13 @@ def test_attention_has_one_parameterization():
 
 def test_refusals_are_value_errors():
     assert issubclass(InfiniteWidthError, ValueError)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_overflow_is_refused_where_it_would_be_nan(traced):
+    net = nn.mlp([2, 4, 1], activation=nn.RectifiedMonomial(5), w_std=0.25)
+    x1, x2 = torch.tensor([[1e6, 0.0]], requires_grad=traced), torch.tensor([[-3e5, 1e6]])
+    with pytest.raises(InfiniteWidthError, match=r"range of torch\.float32.*float64"):
+        infinite_width(net)(x1, x2)
+    assert infinite_width(net)(x1.detach(), x2.abs()).ntk.isinf().all()
+    assert infinite_width(net.double())(x1.detach().double(), x2.double()).ntk.isfinite().all()
