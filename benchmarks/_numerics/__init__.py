@@ -1,0 +1,1 @@
+"""What ``benchmarks/numerics.py`` is made of: inputs by regime, the truth in high precision, measurements."""
