@@ -1,8 +1,9 @@
 """Tell the code that states an equation from the code that prepares the example.
 
 A check compares two sides. What feeds *one* of them states something: were it wrong, the sides would
-part. What feeds both is the example on which they are compared; what feeds neither is machinery. So the
-statement is found by following the names of each side back through the assignments above the check.
+part. What feeds both is the example on which they are compared, and so is a number, a list or an array of
+numbers that is only given a name; what feeds neither is machinery. So the statement is found by following
+the names of each side back through the assignments above the check.
 """
 
 from __future__ import annotations
@@ -133,8 +134,27 @@ def statement_of(comparison: Comparison, pieces: list[Unit]) -> list[Unit]:
     return [
         unit
         for unit in pieces
-        if unit.stated and unit not in example and sum(unit in reach for reach in reaches) == 1
+        if unit.stated
+        and not _is_example(unit.node)
+        and unit not in example
+        and sum(unit in reach for reach in reaches) == 1
     ]
+
+
+def _is_example(node: ast.AST) -> bool:
+    """Tell whether a value is written down without a formula: numbers, lists and arrays of numbers."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.UnaryOp():
+            return _is_example(node.operand)
+        case ast.List() | ast.Tuple():
+            return all(map(_is_example, node.elts))
+        case ast.Starred():
+            return _is_example(node.value)
+        case ast.Call(func=ast.Attribute(attr="array" | "tensor") | ast.Name(id="range")):
+            return all(map(_is_example, node.args))
+    return False
 
 
 def free(node: Any) -> frozenset[str]:

@@ -13,8 +13,8 @@ rand randn rand_like randn_like randint randperm standard_normal normal uniform 
 manual_seed seed Generator zeros ones eye empty full zeros_like ones_like linspace logspace geomspace
 meshgrid reshape view expand unsqueeze squeeze stack cat concatenate flatten chunk split repeat tile
 round print isinstance len symbols Symbol Function IndexedBase mlp Dense Conv Sequential minimize
-minimize_scalar nsolve quad solve_ivp leggauss hermgauss topk lstsq pinv triu_indices tril_indices evalf
-N set enumerate
+minimize_scalar nsolve quad solve_ivp leggauss hermgauss brentq clamp clip Linear Conv2d topk lstsq pinv
+triu_indices tril_indices evalf N set enumerate
 """
 _NO_FORMULA = frozenset(_OTHER_CALLS.split())
 _JOINING = ("stack", "cat", "concatenate")
@@ -159,6 +159,8 @@ def _walk(node: Any, place: Place, role: str) -> Iterator[Change]:
                 yield from _walk(node.value, Place(node, "value"), "value")
         case ast.JoinedStr() | ast.Compare() | ast.Assert():
             return
+        case ast.comprehension(target=ast.Name(id="_")):
+            return  # how often something is repeated
         case ast.Assign() | ast.AnnAssign() if node.value is not None:
             yield from _walk(node.value, Place(node, "value"), "value")
         case ast.FunctionDef() | ast.Lambda():
@@ -193,7 +195,7 @@ def _number(node: ast.Constant, place: Place, role: str) -> Iterator[Change]:
         yield _change("index", place, node, ast.Constant(0 if value else 1))
     elif role == "exponent":
         yield _change("exponent", place, node, _plus(node, 1))
-    elif value == 0 or _SMALLEST <= abs(value) < _LARGEST:
+    elif value == 0 or _SMALLEST < abs(value) < _LARGEST:
         new = 2 * value if isinstance(value, float) and value != 0 else value + 1
         yield _change("coefficient", place, node, ast.Constant(new))
 

@@ -324,7 +324,7 @@ def _run(code: Any, namespace: dict[str, Any]) -> None:
 
 def _forked(task: Callable[[], Any], seconds: float | None = None) -> Any:
     """Return what a task returns in a forked process, or None if the process died."""
-    # What the collector marks, it writes to: a process would get its own copy of all memory.
+    # What the collector marks, it writes to, and the child would get its own copy of all memory.
     gc.freeze()
     reading, writing = os.pipe()
     child = os.fork()
@@ -345,6 +345,7 @@ def _forked(task: Callable[[], Any], seconds: float | None = None) -> Any:
                 pickle.dump(task(), pipe)
         finally:
             os._exit(0)
+    gc.unfreeze()
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
