@@ -93,8 +93,8 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     >>> fig, ax = plt.subplots()
     >>> x = torch.linspace(-1, 1, 20, dtype=torch.float64)
     >>> values = torch.linalg.eigvalsh(torch.exp(-(x[:, None] - x).abs()))
-    >>> plotting.spectrum(ax, values, label="Laplace kernel").get_ydata().argmax()
-    np.int64(0)
+    >>> plotting.spectrum(ax, values, label="Laplace kernel").get_ydata().argmax().item()
+    0
     >>> plt.close(fig)
     """
     values = -np.sort(-np.atleast_2d(to_array("eigenvalues", eigenvalues, ndim=(1, 2))), axis=1)
