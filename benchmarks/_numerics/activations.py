@@ -22,7 +22,7 @@ _ALL_ROUTES = 3
 def routes(
     net: torch.nn.Module, pair: Pair, dtype: torch.dtype, cheap: bool
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield both kernels of a pair by each way through the code: alone or in a Gram matrix, with gradients or not."""
+    """Yield both kernels of a pair by each way through the code: alone, in a Gram matrix, with gradients."""
     kernel = infinite_width(net)
     x1, x2 = (torch.tensor(x[None], dtype=dtype) for x in pair)
     generator = torch.Generator().manual_seed(0)
