@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from ntkbook.empirical import nn_rules as _nn_rules  # noqa: F401 -- registers the rules
 from ntkbook.empirical import torch_rules as _torch_rules  # noqa: F401 -- registers the rules
@@ -90,20 +92,19 @@ def _true_gradients(
 ) -> tuple[list[dict[str, Tensor | None]], int]:
     """Return each sample's gradient of its mixed outputs, and the bytes that one sample's graph keeps."""
     leaves = {name: p.detach().requires_grad_() for name, p in network.parameters.items()}
-    saved: dict[int, int] = {}
+    with torch.enable_grad():
+        outputs = network(leaves, x)
     resident = {
         t.untyped_storage().data_ptr()
         for t in (*leaves.values(), *network.net.buffers(), *network.net.parameters())
     }
-
-    def keep(t: Tensor) -> Tensor:
-        place = t.untyped_storage().data_ptr()
-        if place not in resident:
-            saved[place] = t.untyped_storage().nbytes()
-        return t
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        outputs = network(leaves, x)
+    # Hooks on saved tensors would count the same, but torch.func's transforms in a network refuse them.
+    saved = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for node in _nodes([outputs])
+        for t in _saved_tensors(node)
+    }
+    size = sum(nbytes for place, nbytes in saved.items() if place not in resident)
     gradients: list[dict[str, Tensor | None]] = []
     for i in range(len(x)):
         row: tuple[Tensor | None, ...] = (None,) * len(leaves)
@@ -115,7 +116,30 @@ def _true_gradients(
             )
         dense = [None if g is None else g.to_dense() for g in row]
         gradients.append(dict(zip(leaves, dense, strict=True)))
-    return gradients, sum(saved.values()) // len(x)
+    return gradients, size // len(x)
+
+
+def _nodes(tensors: Iterable[Tensor]) -> Iterator[Node]:
+    """Yield every node of the graph behind some tensors, once."""
+    stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
+
+
+def _saved_tensors(node: Node) -> Iterator[Tensor]:
+    """Yield what a node of the graph keeps for the way back."""
+    for name in dir(node):
+        if name.startswith("_saved_") or name == "saved_tensors":
+            value = getattr(node, name)
+            for t in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(t, Tensor):
+                    yield t
 
 
 def _used_elsewhere(network: Network, sites: list[Site], x: Tensor) -> set[str]:
@@ -128,16 +152,11 @@ def _used_elsewhere(network: Network, sites: list[Site], x: Tensor) -> set[str]:
     names = {id(leaf): name for name, leaf in leaves.items()}
     tensors = [recording.outputs, *(t for visit in recording.visits.values() for t in visit.sources)]
     found = {names[id(t)] for t in tensors if id(t) in names}
-    stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    seen = set(stack)
-    while stack:
-        for node, _ in stack.pop().next_functions:
+    for behind in _nodes(tensors):
+        for node, _ in behind.next_functions:
             variable = getattr(node, "variable", None)  # only nodes that accumulate into a leaf have one
             if variable is not None and id(variable) in names:
                 found.add(names[id(variable)])
-            if node is not None and node not in seen:
-                seen.add(node)
-                stack.append(node)
     return found
 
 
@@ -223,12 +242,18 @@ def _check(
 
 
 def forward_cost(network: Network, x: Tensor) -> float:
-    """Return the multiply-adds of one sample's forward pass."""
+    """Return the multiply-adds of one sample's forward pass.
+
+    Where the network differentiates inside, which the counter refuses: one for each parameter.
+    """
     from torch.utils.flop_counter import (
         FlopCounterMode,
     )  # on first use it loads torch's compiler, for a second
 
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(network.parameters, x[:1])
+    try:
+        with counter, torch.no_grad():
+            network(network.parameters, x[:1])
+    except RuntimeError:
+        return float(sum(p.numel() for p in network.parameters.values()))
     return counter.get_total_flops() / 2

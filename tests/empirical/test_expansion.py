@@ -104,3 +104,22 @@ def test_expansion_leaves_the_network_alone_and_survives_saving():
     other.load_state_dict(quadratic.state_dict())
     assert torch.equal(other(x), quadratic(x))
     assert [p.shape for p in quadratic.parameters()] == [p.shape for p in net.parameters()]
+
+
+class PotentialField(nn.Module):
+    """The force of a network's potential: the network takes a derivative by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.potential = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
+
+    def forward(self, x):
+        return -torch.func.vmap(torch.func.grad(lambda row: self.potential(row).squeeze()))(x)
+
+
+def test_a_network_may_differentiate_inside():
+    torch.manual_seed(0)
+    net, x = PotentialField().double(), torch.randn(4, 3, dtype=torch.float64)
+    expected = naive_ntk(net, x)
+    found = empirical_ntk(net, x)
+    assert float((found - expected).abs().max()) < 1e-10 * float(expected.abs().max())
