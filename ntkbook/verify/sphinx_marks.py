@@ -7,6 +7,8 @@ It reads the executed notebooks of the book, so it works with any way of executi
 * warns of an equation without a check and of a check without an equation (``-W`` makes that an error);
 * writes ``equation-coverage.json`` beside the pages;
 * provides the directives ``equation-ledger`` and ``book-status``.
+
+LaTeX gets the same marks and lines as nodes of its own; its links do not depend on the page.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx import addnodes
+from sphinx.builders.latex.nodes import math_reference
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -26,6 +30,8 @@ from ntkbook.verify import ledger, status
 from ntkbook.verify.source import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -124,9 +130,11 @@ def _mark(app: Sphinx, equation: nodes.math_block, label: str, page: str) -> Non
         f'<a class="ntk-mark" href="{href}#{anchor(label)}" data-tip="{html.escape(tip)}" '
         f'aria-label="Verified: {html.escape(tip)}. Go to the check.">✓</a>'
     )
+    printed = rf"\ntkmark{{\detokenize{{{where}:{anchor(label)}}}}}"
     row = nodes.container(classes=["ntk-equation"])
     # Not `replace_self`, which would give the row the equation's identifier too.
     equation.parent.replace(equation, row)
+    row += nodes.raw("", printed + "\n", format="latex")
     row += equation
     row += nodes.raw("", raw, format="html")
 
@@ -159,11 +167,52 @@ def _number_lines(app: Sphinx, doctree: nodes.document, page: str) -> None:
             return match[0]
         return f'<a class="ntk-check-equation" href="{uri}" title="{match[1]}">{number}</a>'
 
-    for raw in doctree.findall(nodes.raw):
-        if raw.get("format") == "html" and 'class="ntk-check"' in raw.astext():
+    for home, parent, raw in list(_raws(doctree, page)):
+        if raw.get("format") != "html" or 'class="ntk-check"' not in raw.astext():
+            continue
+        if app.builder.format == "latex":
+            parent.replace(raw, _printed_line(app, raw, home, seen))
+        else:
             text = re.sub(r'<div class="ntk-check" data-label="(?P<label>[^"]*)">', numbered, raw.astext())
             text = re.sub(r'<span class="ntk-check-equation">([^<]*)</span>', linked, text)
             raw.children = [nodes.Text(text)]
+
+
+def _raws(node: nodes.Element, page: str) -> Iterator[tuple[str, nodes.Element, nodes.raw]]:
+    """Yield the page, the parent and each raw node: LaTeX has all pages in one tree.
+
+    The way down is safer than the way up: some extensions move children and leave their ``parent`` behind.
+    """
+    for child in node.children:
+        if isinstance(child, nodes.raw):
+            yield page, node, child
+        elif isinstance(child, nodes.Element):
+            yield from _raws(child, child["docname"] if isinstance(child, addnodes.start_of_file) else page)
+
+
+def _printed_line(app: Sphinx, raw: nodes.raw, page: str, seen: dict[str, int]) -> list[nodes.Node]:
+    """Return the line of a check as nodes, for a builder that has no HTML."""
+    label = html.unescape(re.findall(r'data-label="([^"]*)"', raw.astext())[0])
+    repeat = seen[f"{page}:{label}"]
+    seen[f"{page}:{label}"] += 1
+    here = [check for where, check in app.env.ntkbook_checks[label] if where == page]  # type: ignore[attr-defined]
+    check = here[repeat]
+    rejected = "; ".join(f"{name} ({ledger.number(residual)})" for name, residual in check.rejected)
+    outcome = f"residual {ledger.number(check.residual)} ≤ {ledger.number(check.tolerance)}"
+    line = nodes.paragraph("", "", nodes.raw("", r"\ntkcheckmark{} ", format="latex"))
+    line += [_number(app, label, page), nodes.Text(" "), nodes.strong(text=check.kind.replace("_", " "))]
+    line += [nodes.Text(" "), nodes.literal(text=check.detail), nodes.Text(" ")]
+    line += nodes.Text(f"{outcome if check.tolerance else 'exact'}; rejected: {rejected}")
+    target = nodes.target("", "", ids=[anchor(label, repeat)])
+    return [nodes.container("", target, line, classes=["ntk-check"])]
+
+
+def _number(app: Sphinx, label: str, page: str) -> nodes.Node:
+    """Return the number of an equation as a link to it."""
+    equations = app.env.get_domain("math").equations  # type: ignore[attr-defined]
+    if app.builder.format == "latex" and label in equations:
+        return math_reference("", "", docname=equations[label][0], target=label)
+    return _link(*_equation(app, label, page))
 
 
 def _equation(app: Sphinx, label: str, page: str) -> tuple[str, str]:
@@ -185,7 +234,6 @@ def _ledger_table(app: Sphinx, page: str) -> nodes.Node:
     rows = []
     order = {label: place for place, label in enumerate(equations)}
     for label in sorted(found.keys() & equations.keys(), key=lambda name: (equations[name][0], order[name])):
-        number, uri = _equation(app, label, page)
         repeats: dict[str, int] = defaultdict(int)  # lines are counted on each page for itself
         for where, check in found[label]:
             target = app.builder.get_relative_uri(page, where) + "#" + anchor(label, repeats[where])
@@ -193,7 +241,7 @@ def _ledger_table(app: Sphinx, page: str) -> nodes.Node:
             exact = not check.tolerance
             rows.append(
                 [
-                    _link(number, uri),
+                    _number(app, label, page),
                     _link(check.kind.replace("_", " "), target),
                     nodes.Text("exact" if exact else ledger.number(check.residual)),
                     nodes.Text("" if exact else ledger.number(check.tolerance)),
