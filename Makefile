@@ -19,9 +19,10 @@ COPIED    := $(OTHERS:book/%=_exec/%)
 HOMEWORK  := $(wildcard book/assignments/*.ipynb)
 HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
+SEEDED    := $(foreach seed,$(shell seq 101 $$((100 + $(N)))),$(CHAPTERS:book/%.ipynb=_seeds/$(seed)/%.passed))
 
 .DELETE_ON_ERROR:
-.PHONY: help install lock licences book executed test seeds mutate mutate-book colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install lock licences book executed test seeds seeded mutate mutate-book colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -29,11 +30,14 @@ help:  ## list the commands
 install: $(INSTALLED)  ## create .venv with the exact versions of requirements.lock
 
 $(INSTALLED): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+# An interrupted installation can leave half a package that pip takes for a whole one: begin anew then.
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/.installing),--clear) $(VENV)
+	@touch $(VENV)/.installing
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 # Where torch is built for CUDA, its own list of exact versions brings the libraries of the device.
 	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	@touch $@
+	@rm $(VENV)/.installing
 
 book: $(INSTALLED)  ## execute every chapter and build the pages in _build/html
 	@$(BIN)/python -m ntkbook.verify check
@@ -45,35 +49,44 @@ executed: $(EXECUTED)
 
 # The fingerprint of all that a chapter's results depend on besides itself: rewritten only when a file's
 # content changed, appeared or went, or another seed is asked for.
-_exec/.package: FORCE
-	@mkdir -p _exec
+_exec/.package _seeds/.package: FORCE
+	@mkdir -p $(@D)
 	@{ find ntkbook -name '*.py' | LC_ALL=C sort | xargs cksum; cksum requirements.lock; \
 		echo "seed $$NTKBOOK_SEED"; } > $@.new
-	@cmp -s $@.new $@ || cp $@.new $@
-	@rm $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # A chapter is executed aside and moved into place when it has succeeded, so that an interrupted
-# run leaves nothing that looks executed. One thread each: JOBS chapters run at a time.
+# run leaves nothing that looks executed. It gets the date of its beginning: a chapter that was edited
+# while it ran is executed again. One thread each: JOBS chapters run at a time.
 _exec/%.ipynb: book/%.ipynb _exec/.package | $(INSTALLED)
 	@mkdir -p _exec/.running
+	@touch _exec/.running/$*.began
 	@cp $< _exec/.running/$*.ipynb
 	OMP_NUM_THREADS=1 $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet --nbmake --overwrite \
 		--nbmake-timeout=300 _exec/.running/$*.ipynb
+	@touch -r _exec/.running/$*.began _exec/.running/$*.ipynb
 	@mv _exec/.running/$*.ipynb $@
 
 $(COPIED): _exec/%: book/%
-	@mkdir -p $(@D)
-	@cp $< $@
+	@mkdir -p $(@D) _exec/.running
+	@cp $< _exec/.running/$(subst /,--,$*)
+	@mv _exec/.running/$(subst /,--,$*) $@
 
 $(HANDED): $(HOMEWORK) _exec/.package | $(INSTALLED)
 	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to $(@D) > /dev/null
 	@mkdir -p $(@D)
 	@touch $@
 
+# A build that failed or was interrupted has read pages whose warnings the next one would not see again,
+# and may have left half a page: begin anew then.
 $(PAGES): $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
+	@if [ -e _build/.building ]; then rm -rf _build/html _build/.doctrees; fi
+	@mkdir -p _build
+	@touch _build/.building
 	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . \
 		-n -W --keep-going --quiet
 	@touch $@
+	@rm _build/.building
 
 test: lint types book  ## everything: lint, types, chapters, pages, and all tests
 	$(BIN)/pytest -n $(JOBS)
@@ -84,12 +97,26 @@ lock:  ## write requirements.lock and environment.yml with hashes; PIN="name==1.
 licences: $(INSTALLED)  ## write THIRD-PARTY.md, the licences of all dependencies
 	@PYTHON=$(PYTHON) bash .ci/licences
 
-seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds
-	@rm -rf _seeds
-	@for seed in $$(seq 101 $$((100 + $(N)))); do mkdir -p _seeds/$$seed; cp book/*.ipynb _seeds/$$seed; done
-	@ls _seeds/*/*.ipynb | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} sh -c '\
-		NTKBOOK_SEED=$$(basename $$(dirname {})) $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet \
-		--nbmake --nbmake-timeout=300 {} > {}.log 2>&1 && echo "passed {}" || { cat {}.log; echo "FAILED {}"; exit 1; }'
+seeds: $(INSTALLED)  ## N=3: run every chapter with N other seeds; resumes
+	@mkdir -p _seeds
+	@: > _seeds/.now
+	@$(MAKE) --no-print-directory --keep-going -j$(JOBS) seeded || { \
+		echo "Not all passed. What passed is not repeated: make seeds goes on from here."; exit 1; }
+	@echo "All $(words $(SEEDED)) runs passed, $$(($(words $(SEEDED)) - $$(grep -c . _seeds/.now))) of them before."
+
+seeded: $(SEEDED)
+
+# What passed with the same chapter, package and seed is not repeated. The mark has the date of its beginning.
+.SECONDEXPANSION:
+_seeds/%.passed: book/$$(notdir $$*).ipynb _seeds/.package | $(INSTALLED)
+	@mkdir -p $(@D)
+	@rm -f $@
+	@cp $< _seeds/$*.ipynb
+	@NTKBOOK_SEED=$(notdir $(@D)) OMP_NUM_THREADS=1 $(BIN)/pytest -p no:cacheprovider -p no:xdist --quiet \
+		--nbmake --nbmake-timeout=300 _seeds/$*.ipynb > _seeds/$*.log 2>&1 \
+		|| { cat _seeds/$*.log; echo "FAILED _seeds/$*.ipynb"; exit 1; }
+	@touch -r _seeds/$*.ipynb $@
+	@echo "passed _seeds/$*.ipynb" | tee -a _seeds/.now
 
 mutate: $(INSTALLED)  ## SAMPLE=75 SEED=0: change the package's mathematics, count what the tests notice; resumes
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),0) --write
@@ -97,14 +124,21 @@ mutate: $(INSTALLED)  ## SAMPLE=75 SEED=0: change the package's mathematics, cou
 mutate-book: $(INSTALLED)  ## change the statements that the book checks, write book/mutants.md; resumes
 	OMP_NUM_THREADS=1 $(BIN)/python -m ntkbook.verify.mutation --seconds $(or $(SECONDS),1.5) --table book/mutants.md
 
+# Both are written aside and moved when they are complete.
 colab: $(INSTALLED)  ## write a self-contained notebook for each chapter to _colab/
+	@rm -rf _build/colab
+	@$(BIN)/python -m ntkbook.colab --to _build/colab > /dev/null
+	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _build/colab/assignments > /dev/null
 	@rm -rf _colab
-	@$(BIN)/python -m ntkbook.colab --to _colab
-	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _colab/assignments
+	@mv _build/colab _colab
+	@find _colab -name '*.ipynb' | LC_ALL=C sort
 
 assignments: $(INSTALLED)  ## write the students' assignments, without solutions, to _assignments/
+	@rm -rf _build/assignments
+	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _build/assignments > /dev/null
 	@rm -rf _assignments
-	@$(BIN)/python -m ntkbook.assignments student $(HOMEWORK) --to _assignments
+	@mv _build/assignments _assignments
+	@find _assignments -name '*.ipynb' | LC_ALL=C sort
 
 versions:  ## tests and Colab notebooks on the oldest and newest versions; resumes; SIDE=oldest runs one
 	@$(PYTHON) tests/run_versions.py $(SIDE) --jobs $(JOBS)

@@ -138,6 +138,38 @@ def test_every_chapter_is_run_with_other_seeds(project):
 def test_a_chapter_that_fails_with_another_seed_fails_the_command(project):
     edit(project / "book/01_a.ipynb", "FAIL")
     assert len(run(project, ["seeds"], fails=True)) == 6, "the others run all the same"
+    assert len(run(project, ["seeds"], fails=True)) == 3, "what passed is not repeated"
+    edit(project / "book/01_a.ipynb", "mended")
+    assert run(project, ["seeds", "JOBS=1"]) == [f"execute 01_a.ipynb with seed {s}" for s in (101, 102, 103)]
+
+
+def test_seeds_repeat_what_changed_and_add_what_is_new(project):
+    run(project, ["seeds", "N=2"])
+    assert run(project, ["seeds", "N=2"]) == []
+    assert len(run(project, ["seeds", "N=3"])) == 2
+    edit(project / "book/01_a.ipynb", "new")
+    assert len(run(project, ["seeds", "N=2"])) == 2
+    edit(project / "ntkbook/one.py", "new")
+    assert len(run(project, ["seeds", "N=3"])) == 6
+
+
+def test_seeds_say_how_many_had_passed_before(project):
+    run(project, ["seeds", "N=2"])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", "seeds", "N=3"]
+    told = subprocess.run(
+        command, cwd=project, env={**environment, "LOG": "log"}, capture_output=True, text=True
+    ).stdout
+    assert "All 6 runs passed, 4 of them before." in told
+
+
+def test_a_chapter_edited_while_it_runs_is_executed_again(project):
+    program = project / ".venv/bin/pytest"
+    program.write_text(STAND_IN.replace("pytest)", "pytest) sleep 0.1; echo later >> book/01_a.ipynb;"))
+    make(project)
+    program.write_text(STAND_IN)
+    assert "execute 01_a.ipynb" in make(project)
+    assert "later" in (project / "_exec/01_a.ipynb").read_text()
 
 
 def test_a_failing_chapter_stops_the_build_and_is_tried_again(project):
