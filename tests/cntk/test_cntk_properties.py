@@ -113,11 +113,6 @@ def test_the_name_stays_the_function():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_importing_the_package_does_not_import_the_engines():
-    code = "import ntkbook, sys; assert not {'numba', 'triton', 'zarr', 'distributed'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
