@@ -45,7 +45,9 @@ jupyter-book*)
     done ;;
 *"-m venv --clear"*) rm -rf .venv/lib ;;
 *"pip install"*) put .venv/lib/package README ;;
-*"student"*) for name in hw1 hw2; do rm -f "$last/$name.ipynb"; put "$last/$name.ipynb" "book/assignments/$name.ipynb"; done ;;
+*"student"*)
+    rm -f "$last"/hw?.ipynb
+    for name in hw1 hw2; do put "$last/$name.ipynb" "book/assignments/$name.ipynb"; done ;;
 *"colab"*) for name in 01_a 02_b; do put "$last/$name.ipynb" "book/$name.ipynb"; done ;;
 esac
 """
