@@ -226,11 +226,22 @@ class Side:
                 stderr=subprocess.STDOUT,
             )
         counts = read_report(report, done.returncode)
-        outcome = {"state": state, "when": date.today().isoformat(), **counts}
+        outcome = {"state": state, "when": date.today().isoformat(), "commit": commit(), **counts}
         record.write_text(json.dumps(outcome), encoding="utf-8")
         told = "passed" if not counts["failed"] else f"FAILED, see {log}"
         print(f"{self.name} {chunk.name}: {counts['passed']} passed, {told}", flush=True)
         return not counts["failed"]
+
+
+def commit() -> str:
+    """Return the commit that is checked out, with a ``+`` where files of the package or tests differ from it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    changed = git("status", "--porcelain", "--", "ntkbook", "tests", "book", "pyproject.toml", f":!{RECORD}")
+    return git("rev-parse", "--short", "HEAD") + "+" * bool(changed)
 
 
 def read_report(report: Path, status: int) -> dict[str, int]:
@@ -249,6 +260,12 @@ def read_report(report: Path, status: int) -> dict[str, int]:
     }
 
 
+def commits(side: Side) -> set[str]:
+    """Return the commits that a side's results are of."""
+    files = (side.folder / "results").glob("*.json")
+    return {json.loads(file.read_text(encoding="utf-8"))["commit"] for file in files}
+
+
 def record(sides: list[Side]) -> str:
     """Return the record: what ran on which versions, and how it went."""
     columns = {
@@ -264,6 +281,7 @@ def record(sides: list[Side]) -> str:
         "",
         "| | " + " | ".join(side.name for side in sides) + " |",
         "|---|" + "---|" * len(sides),
+        "| commits | " + " | ".join(", ".join(sorted(commits(side))) for side in sides) + " |",
         "| Python | " + " | ".join(side.python for side in sides) + " |",
     ]
     lines += [
