@@ -234,7 +234,7 @@ class Side:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a ``+`` where files of the package or tests differ from it."""
+    """Return the commit that is checked out, with a ``+`` where the package or its tests differ from it."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
