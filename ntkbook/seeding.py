@@ -7,6 +7,8 @@ import os
 import numpy as np
 import torch
 
+from ntkbook._validation import check_count
+
 
 def seed(default: int = 0) -> int:
     """Seed torch and numpy, and return the seed.
@@ -21,7 +23,7 @@ def seed(default: int = 0) -> int:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the seed is not an integer in that range, naming where it came from.
 
     Examples
@@ -34,7 +36,7 @@ def seed(default: int = 0) -> int:
     text = os.environ.get("NTKBOOK_SEED", "")
     source = "NTKBOOK_SEED" if text else "default"
     try:
-        value = int(text) if text else default
+        value = int(text) if text else check_count("default", default, None)
     except ValueError:
         raise ValueError(f"NTKBOOK_SEED must be an integer, got {text!r}") from None
     if not 0 <= value < 2**32:

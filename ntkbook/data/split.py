@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ntkbook._validation import check_positive
+from ntkbook._validation import check_count, check_positive, check_seed
 
 Array = NDArray[np.float64]
 
@@ -31,25 +31,8 @@ class Split(NamedTuple):
     y_test: Tensor
 
 
-def check_count(name: str, value: int, at_least: int = 1) -> int:
-    """Return ``value`` if it is an integer that is large enough.
-
-    Raises
-    ------
-    TypeError
-        If it is no integer.
-    ValueError
-        If it is below ``at_least``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")
-    return int(value)
-
-
-def check_draws(n_train: int, n_test: int, noise: float) -> None:
-    """Require what every toy problem does: points in both parts, and noise that is not negative.
+def check_draws(n_train: int, n_test: int, noise: float, seed: int) -> None:
+    """Require what every toy problem does: points in both parts, noise that is not negative, and a seed.
 
     Raises
     ------
@@ -59,6 +42,7 @@ def check_draws(n_train: int, n_test: int, noise: float) -> None:
     check_count("n_train", n_train)
     check_count("n_test", n_test)
     check_positive("noise", noise, zero_allowed=True)
+    check_seed("seed", seed)
 
 
 def check_rows(n_train: int, n_test: int, size: int) -> None:
@@ -66,9 +50,11 @@ def check_rows(n_train: int, n_test: int, size: int) -> None:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         With both numbers and the size.
     """
+    for name, count in (("n_train", n_train), ("n_test", n_test)):
+        check_count(name, count, None)
     if n_train < 1 or n_test < 1 or n_train + n_test > size:
         raise ValueError(
             f"n_train + n_test must lie between 2 and {size}, both at least 1; got {n_train} + {n_test}"
@@ -80,9 +66,11 @@ def shuffle(size: int, n_train: int, seed: int) -> Tensor:
 
     Raises
     ------
-    ValueError
-        If fewer than 2 rows would train, or none test.
+    TypeError, ValueError
+        If fewer than 2 rows would train, or none test; or if a number is no integer or the seed negative.
     """
+    check_count("n_train", n_train, None)
+    check_seed("seed", seed)
     if not 1 < n_train < size:
         raise ValueError(f"n_train must lie between 2 and {size - 1}, got {n_train}")
     return torch.from_numpy(np.random.default_rng(seed).permutation(size))

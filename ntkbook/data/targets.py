@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_positive
-from ntkbook.data.split import check_count
+from ntkbook._validation import check_count, check_dtype, check_positive
 
 
 def one_hot(
@@ -65,12 +64,15 @@ def one_hot(
             [-0.5000,  0.5000]], dtype=torch.float64)
     """
     if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a torch.Tensor, got {type(labels).__name__}")
+        raise TypeError(
+            f"labels must be a torch.Tensor, got {type(labels).__name__}; use torch.as_tensor(labels)"
+        )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels must be integers, got {labels.dtype}; use labels.to(torch.int64)")
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(f"labels must have shape (N,) with N at least 1, got {tuple(labels.shape)}")
     check_positive("scale", scale)
+    check_dtype("dtype", dtype)
     whole = labels.to(torch.int64)
     k = int(whole.max()) + 1 if n_classes is None else check_count("n_classes", n_classes)
     wrong = torch.nonzero((whole < 0) | (whole >= k))

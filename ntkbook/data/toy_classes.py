@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ntkbook._validation import check_positive
-from ntkbook.data.split import Array, Split, as_split, check_count, check_draws
+from ntkbook._validation import check_count, check_positive
+from ntkbook.data.split import Array, Split, as_split, check_draws
 from ntkbook.data.targets import one_hot
 
 
@@ -42,7 +42,7 @@ def moons(n_train: int = 100, n_test: int = 1000, *, noise: float = 0.15, seed: 
     >>> data.moons(n_train=4).y_train.flatten()
     tensor([ 1., -1.,  1., -1.], dtype=torch.float64)
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
 
     def draw(count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         sign: Array = np.where(np.arange(count) % 2, -1.0, 1.0)
@@ -102,7 +102,7 @@ def spirals(
     >>> split.y_train.argmax(1)
     tensor([0, 1, 2, 0, 1, 2])
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
     check_count("n_classes", n_classes, 2)
     check_positive("turns", turns, zero_allowed=True)
 
@@ -158,7 +158,7 @@ def blobs(
     >>> split.x_train.shape, split.y_train.shape
     (torch.Size([9, 2]), torch.Size([9, 3]))
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
     check_count("n_classes", n_classes, 2)
 
     def draw(count: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -12,7 +12,8 @@ import math
 import numpy as np
 from scipy import special
 
-from ntkbook.data.split import Split, as_split, check_count, check_draws
+from ntkbook._validation import check_count
+from ntkbook.data.split import Split, as_split, check_draws
 from ntkbook.data.toy_regression import sphere_points
 
 
@@ -64,7 +65,7 @@ def teacher(
     >>> data.teacher(n_train=30, dimension=5, n_neurons=2).x_train.shape
     torch.Size([30, 5])
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
     check_count("dimension", dimension, 2)
     if check_count("n_neurons", n_neurons) > dimension:
         raise ValueError(f"n_neurons must be at most dimension = {dimension}, got {n_neurons}")
@@ -115,7 +116,7 @@ def single_index(
     Raises
     ------
     TypeError, ValueError
-        If a number is no integer or too small, or the noise is negative.
+        If a number is no integer or too small, the degree above 170, or the noise negative.
 
     Examples
     --------
@@ -124,9 +125,10 @@ def single_index(
     >>> bool(((split.x_train[:, :1]**2 - 1) / 2**0.5 - split.y_train).abs().max() < 1e-12)
     True
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
     check_count("dimension", dimension)
-    check_count("degree", degree)
+    if check_count("degree", degree) > 170:
+        raise ValueError(f"degree must be at most 170, got {degree}: beyond, its factorial exceeds float64")
     rng = np.random.default_rng(seed)
     x, x_test = (rng.standard_normal((n, dimension)) for n in (n_train, n_test))
     root = math.sqrt(math.factorial(degree))
@@ -180,7 +182,7 @@ def sparse_parity(
     >>> bool((split.x_train[:, :3].prod(1, keepdim=True) == split.y_train).all())
     True
     """
-    check_draws(n_train, n_test, 0.0)
+    check_draws(n_train, n_test, 0.0, seed)
     check_count("dimension", dimension)
     if check_count("order", order) > dimension:
         raise ValueError(f"order must be at most dimension = {dimension}, got {order}")

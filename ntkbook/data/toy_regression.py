@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from ntkbook.data.split import Array, Split, as_split, check_count, check_draws
+from ntkbook._validation import as_float, check_count
+from ntkbook.data.split import Array, Split, as_split, check_draws
 
 
 def curve(
@@ -54,8 +55,10 @@ def curve(
     >>> x.shape, bool(((x < -0.2) | (x > 0.4)).all())
     (torch.Size([12, 1]), True)
     """
-    check_draws(n_train, n_test, noise)
-    low, high = gap
+    check_draws(n_train, n_test, noise, seed)
+    if not isinstance(gap, Sequence) or len(gap) != 2:
+        raise ValueError(f"gap must be two numbers in ascending order, got {gap}; equal ones for no gap")
+    low, high = (as_float("gap", end) for end in gap)
     width = 2 - (high - low)
     if not (-1 <= low <= high <= 1 and width > 0):
         raise ValueError(
@@ -113,7 +116,9 @@ def circle(
     >>> split.x_train.shape, round(float((split.y_test**2).mean()), 12)
     (torch.Size([8, 2]), 1.0)
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
+    if not isinstance(frequencies, Sequence):
+        raise TypeError(f"frequencies must be a sequence of integers, got {frequencies!r}; pass a tuple")
     waves = [check_count("frequencies", k) for k in frequencies]
     if not waves or len(set(waves)) < len(waves):
         raise ValueError(f"frequencies must be distinct, and at least one, got {tuple(frequencies)}")
@@ -164,7 +169,7 @@ def sphere(
     Raises
     ------
     TypeError, ValueError
-        If a number is no integer or too small, or the noise is negative.
+        If a number is no integer or too small, the noise is negative, or the harmonic overflows.
 
     Notes
     -----
@@ -177,7 +182,7 @@ def sphere(
     >>> split.x_train.shape, float((split.x_train**2).sum(1).max().round(decimals=12))
     (torch.Size([50, 4]), 1.0)
     """
-    check_draws(n_train, n_test, noise)
+    check_draws(n_train, n_test, noise, seed)
     check_count("dimension", dimension, 3)
     check_count("degree", degree)
     rng = np.random.default_rng(seed)
@@ -185,6 +190,10 @@ def sphere(
     alpha = dimension / 2 - 1
     at_pole = special.eval_gegenbauer(degree, alpha, 1.0)
     root = math.sqrt(at_pole * alpha / (degree + alpha))
+    if not math.isfinite(root):
+        raise ValueError(
+            f"degree={degree} in dimension={dimension} has values beyond float64; take a lower degree"
+        )
     y, y_test = (special.eval_gegenbauer(degree, alpha, v[:, 0]) / root for v in (x, x_test))
     return as_split(x, y + noise * rng.standard_normal(n_train), x_test, y_test)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice, check_positive
+from ntkbook._validation import check_choice, check_dtype, check_positive, has_values
 
 PARAMETERIZATIONS = ("ntk", "standard", "mean_field", "mup")
 ROLES = ("input", "hidden", "output")
@@ -22,6 +22,8 @@ def check_std(name: str, value: Scale | None) -> Scale | None:
             raise ValueError(
                 f"{name} must be a number or a tensor of no dimensions, got shape {tuple(value.shape)}"
             )
+        if has_values(value):
+            check_positive(name, value.detach(), zero_allowed=True)
         return value
     return None if value is None else check_positive(name, value, zero_allowed=True)
 
@@ -117,6 +119,8 @@ class ParametricLayer(torch.nn.Module):
         # Straight into __dict__: a Parameter given as w_std must not become a parameter of the network.
         self.__dict__["w_std"] = check_std("w_std", w_std)
         self.__dict__["b_std"] = check_std("b_std", b_std)
+        if dtype is not None:
+            check_dtype("dtype", dtype)
         self.weight = torch.nn.Parameter(torch.empty(weight_shape, device=device, dtype=dtype))
         if b_std is None:
             self.register_parameter("bias", None)

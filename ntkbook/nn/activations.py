@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ntkbook._validation import check_positive
+from ntkbook._validation import check_number, check_positive
 
 
 class Erf(nn.Module):
@@ -26,7 +26,7 @@ class Erf(nn.Module):
 
     def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 0.0) -> None:
         super().__init__()
-        self.a, self.b, self.c = _number("a", a), _number("b", b), _number("c", c)
+        self.a, self.b, self.c = check_number("a", a), check_number("b", b), check_number("c", c)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -64,7 +64,7 @@ class Sin(nn.Module):
 
     def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 0.0) -> None:
         super().__init__()
-        self.a, self.b, self.c = _number("a", a), _number("b", b), _number("c", c)
+        self.a, self.b, self.c = check_number("a", a), check_number("b", b), check_number("c", c)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -86,7 +86,7 @@ class Cos(nn.Module):
 
     def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 0.0) -> None:
         super().__init__()
-        self.a, self.b, self.c = _number("a", a), _number("b", b), _number("c", c)
+        self.a, self.b, self.c = check_number("a", a), check_number("b", b), check_number("c", c)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -170,7 +170,7 @@ class ABReLU(nn.Module):
 
     def __init__(self, a: float, b: float) -> None:
         super().__init__()
-        self.a, self.b = _number("a", a), _number("b", b)
+        self.a, self.b = check_number("a", a), check_number("b", b)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -192,7 +192,7 @@ class Exp(nn.Module):
 
     def __init__(self, a: float = 1.0, b: float = 1.0) -> None:
         super().__init__()
-        self.a, self.b = _number("a", a), _number("b", b)
+        self.a, self.b = check_number("a", a), check_number("b", b)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -220,7 +220,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, a: float = 1.0, b: float = -1.0) -> None:
         super().__init__()
-        self.a, self.b = _number("a", a), _number("b", b)
+        self.a, self.b = check_number("a", a), check_number("b", b)
         if self.b >= 0:
             raise ValueError(f"b must be negative in a exp(b x^2), got {b}; pass b={-abs(self.b) or -1.0}")
 
@@ -327,7 +327,12 @@ class Polynomial(nn.Module):
 
     def __init__(self, coefficients: Sequence[float]) -> None:
         super().__init__()
-        self.coefficients = tuple(_number("coefficients", c) for c in coefficients)
+        if not isinstance(coefficients, Sequence):
+            raise TypeError(
+                f"coefficients must be a sequence of numbers, got {type(coefficients).__name__}; pass a "
+                "list, lowest power first"
+            )
+        self.coefficients = tuple(check_number("coefficients", c) for c in coefficients)
         if not self.coefficients:
             raise ValueError("coefficients is empty; pass at least the constant term, e.g. [0.0, 1.0] for x")
 
@@ -412,13 +417,6 @@ class Elementwise(nn.Module):
     def extra_repr(self) -> str:
         """Function's name, for printing."""
         return f"fn={getattr(self.fn, '__name__', repr(self.fn))}"
-
-
-def _number(name: str, value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value}")
-    return number
 
 
 def _degree(name: str, value: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ntkbook.nn._inputs import check_axes
+
 
 class Aggregate(torch.nn.Module):
     r"""Sum over the edges of a graph, (N, T, C) to (N, T, C).
@@ -33,13 +35,27 @@ class Aggregate(torch.nn.Module):
 
     def __init__(self, adjacency: Tensor | None = None) -> None:
         super().__init__()
+        if adjacency is not None and not isinstance(adjacency, Tensor):
+            raise TypeError(
+                f"adjacency must be a torch.Tensor (T, T), got {type(adjacency).__name__}; use "
+                "torch.as_tensor(adjacency)"
+            )
         if adjacency is not None and (adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]):
-            raise ValueError(f"adjacency must be (T, T), got shape {tuple(adjacency.shape)}")
+            raise ValueError(
+                f"adjacency must be (T, T), got shape {tuple(adjacency.shape)}; graphs of single inputs "
+                "go to forward(x, adjacency)"
+            )
         self.register_buffer("adjacency", adjacency)
 
     def forward(self, x: Tensor, adjacency: Tensor | None = None) -> Tensor:
         """Aggregate over the given graphs (N, T, T), or over the shared one."""
         graph = self.graph(adjacency)
+        check_axes(self, x, "N T C", T=graph.shape[-1])
+        if adjacency is not None and adjacency.shape != (len(x), x.shape[1], x.shape[1]):
+            raise ValueError(
+                f"adjacency has shape {tuple(adjacency.shape)} but x has shape {tuple(x.shape)}; pass a "
+                f"graph for each input, ({len(x)}, {x.shape[1]}, {x.shape[1]})"
+            )
         return graph.transpose(-2, -1).to(x.dtype) @ x
 
     def graph(self, adjacency: Tensor | None) -> Tensor:

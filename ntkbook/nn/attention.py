@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice
+from ntkbook._validation import check_choice, check_count, check_dtype, check_number
+from ntkbook.nn._inputs import check_axes
 from ntkbook.nn._parametric import Scale, check_std
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -125,9 +126,22 @@ class SelfAttention(torch.nn.Module):
                 raise ValueError(
                     f"positions='sum' have in_features={in_features} channels; got {position_features=}"
                 )
-        self.in_features, self.out_features, self.n_heads = in_features, out_features, n_heads
-        self.key_features = in_features if key_features is None else key_features
-        self.value_features = in_features if value_features is None else value_features
+        sizes = {
+            "in_features": in_features,
+            "out_features": out_features,
+            "n_heads": n_heads,
+            "key_features": in_features if key_features is None else key_features,
+            "value_features": in_features if value_features is None else value_features,
+        }
+        for name, size in sizes.items():
+            setattr(self, name, check_count(name, size))
+        if position_features is not None:
+            check_count("position_features", position_features)
+        if n_tokens is not None:
+            check_count("n_tokens", n_tokens)
+        check_number("position_norm", position_norm)
+        if dtype is not None:
+            check_dtype("dtype", dtype)
         self.weighting = check_choice("weighting", weighting, tuple(WEIGHTINGS))
         self.scaling = check_choice("scaling", scaling, ("linear", "sqrt"))
         self.position_mode, self.n_tokens = positions, n_tokens
@@ -159,9 +173,22 @@ class SelfAttention(torch.nn.Module):
             assert n_tokens is not None
             self.positions = parameter(n_tokens, self.position_features)
             covariance = self.position_covariance(n_tokens, self.positions)
-            self.register_buffer("position_root", torch.linalg.cholesky(covariance).detach())
+            root, failed = torch.linalg.cholesky_ex(covariance)
+            if bool(failed):
+                smallest = float(torch.linalg.eigvalsh(covariance.detach()).min())
+                raise ValueError(
+                    "position_decay must give a positive definite covariance, but the smallest eigenvalue of "
+                    f"that of n_tokens={n_tokens} is {smallest:.3g}; take a kernel of the distance, such as "
+                    "lambda d: torch.exp(-d)"
+                )
+            self.register_buffer("position_root", root.detach())
         self.reset_parameters()
 
+    in_features: int
+    out_features: int
+    n_heads: int
+    key_features: int
+    value_features: int
     w_query_std: Scale
     w_key_std: Scale
     w_value_std: Scale
@@ -180,10 +207,18 @@ class SelfAttention(torch.nn.Module):
         if self.position_decay is None:
             return torch.eye(n_tokens, dtype=like.dtype, device=like.device)
         steps = torch.arange(n_tokens, dtype=like.dtype, device=like.device)
-        return self.position_decay((steps.unsqueeze(1) - steps).abs() ** self.position_norm)
+        covariance = self.position_decay((steps.unsqueeze(1) - steps).abs() ** self.position_norm)
+        if not isinstance(covariance, Tensor) or covariance.shape != (n_tokens, n_tokens):
+            got = tuple(covariance.shape) if isinstance(covariance, Tensor) else type(covariance).__name__
+            raise ValueError(
+                f"position_decay must map distances ({n_tokens}, {n_tokens}) to a tensor of the same shape, "
+                f"got {got}; act on each entry"
+            )
+        return covariance
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, T, C) to (N, T, C')."""
+        check_axes(self, x, "N T C", C=self.in_features)
         located = self._with_positions(x)
         keys = torch.einsum("ntc,hkc->nhtk", located, self.key_weight)
         queries = keys

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ntkbook._validation import check_count
+from ntkbook.nn._inputs import check_axes
 from ntkbook.nn._parametric import ParametricLayer, Scale
 from ntkbook.nn.windows import Padding, Size, TransposedWindows, Windows, as_tuple
 
@@ -35,7 +37,8 @@ class _Convolution(ParametricLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_count("in_channels", in_channels)
+        self.out_channels = check_count("out_channels", out_channels)
         self.windows = Windows.make(self.n_spatial, kernel_size, stride, padding, padding_mode, dilation)
         super().__init__(
             (out_channels, in_channels, *self.windows.kernel),
@@ -54,6 +57,7 @@ class _Convolution(ParametricLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve; the window's whole fan-in normalizes also at the borders."""
+        check_axes(self, x, "N C T" if self.n_spatial == 1 else "N C H W", C=self.in_channels)
         convolve = F.conv1d if self.n_spatial == 1 else F.conv2d
         weight, bias = self.scaled_parameters()
         return convolve(self.windows.pad(x), weight, bias, self.windows.stride, 0, self.windows.dilation)
@@ -171,7 +175,8 @@ class ConvTranspose2d(ParametricLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_count("in_channels", in_channels)
+        self.out_channels = check_count("out_channels", out_channels)
         self.windows = TransposedWindows.make(2, kernel_size, stride, padding, padding_mode)
         super().__init__(
             (in_channels, out_channels, *self.windows.kernel),
@@ -190,6 +195,7 @@ class ConvTranspose2d(ParametricLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Write every input through its window, then crop or fold."""
+        check_axes(self, x, "N C H W", C=self.in_channels)
         weight, bias = self.scaled_parameters()
         w = self.windows
         out = F.conv_transpose2d(x, weight, None, w.stride)
@@ -246,7 +252,8 @@ class LocallyConnected2d(ParametricLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_count("in_channels", in_channels)
+        self.out_channels = check_count("out_channels", out_channels)
         self.input_size = as_tuple("input_size", input_size, 2)
         self.windows = Windows.make(2, kernel_size, stride, padding, padding_mode)
         area = math.prod(self.windows.kernel)
@@ -268,8 +275,8 @@ class LocallyConnected2d(ParametricLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Contract every patch with the filters of its position."""
-        if tuple(x.shape[-2:]) != self.input_size:
-            raise ValueError(f"x must have height and width {self.input_size}, got shape {tuple(x.shape)}")
+        height, width = self.input_size
+        check_axes(self, x, "N C H W", C=self.in_channels, H=height, W=width)
         weight, bias = self.scaled_parameters()
         patches = F.unfold(
             self.windows.pad(x), self.windows.kernel, stride=self.windows.stride

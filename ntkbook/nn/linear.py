@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ntkbook._validation import check_count
+from ntkbook.nn._inputs import check_axes
 from ntkbook.nn._parametric import ParametricLayer, Scale
 
 
@@ -59,7 +61,8 @@ class Linear(ParametricLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = check_count("in_features", in_features)
+        self.out_features = check_count("out_features", out_features)
         super().__init__(
             (out_features, in_features),
             (out_features,),
@@ -77,4 +80,5 @@ class Linear(ParametricLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
+        check_axes(self, x, "... in_features", in_features=self.in_features)
         return F.linear(x, *self.scaled_parameters())

@@ -8,13 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice
-from ntkbook.nn._parametric import Scale
+from ntkbook._validation import check_choice, check_count
+from ntkbook.nn._parametric import Scale, check_std
 from ntkbook.nn.attention import SelfAttention
 from ntkbook.nn.convolution import Conv2d
 from ntkbook.nn.linear import Linear
 from ntkbook.nn.pooling import GlobalAvgPool2d
-from ntkbook.nn.windows import Padding, Size
+from ntkbook.nn.windows import Padding, Size, as_tuple
 
 
 def mlp(
@@ -50,9 +50,16 @@ def mlp(
     >>> nn.mlp([10, 64, 64, 1], w_std=2**0.5, b_std=0.1)(torch.ones(3, 10)).shape
     torch.Size([3, 1])
     """
+    if not isinstance(sizes, Sequence):
+        raise TypeError(
+            f"sizes must be a sequence of integers, got {type(sizes).__name__}; pass [inputs, widths, "
+            "outputs]"
+        )
+    for size in sizes:
+        check_count("sizes", size)
     if len(sizes) < 2:
         raise ValueError(f"sizes must name at least the input and the output, got {list(sizes)}")
-    phi = torch.nn.ReLU() if activation is None else activation
+    phi = _activation(activation)
     layers: list[torch.nn.Module] = []
     last = len(sizes) - 2
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
@@ -116,9 +123,16 @@ def cnn(
     torch.Size([2, 10])
     """
     check_choice("readout", readout, ("gap", "flatten"))
+    if not isinstance(channels, Sequence) or len(channels) < 2:
+        raise ValueError(
+            f"channels must name those of the images and of at least one hidden layer, got {channels!r}"
+        )
+    for count in channels:
+        check_count("channels", count)
     if readout == "flatten" and image_size is None:
         raise ValueError("readout='flatten' needs image_size=(height, width) for the size of its dense layer")
-    phi = torch.nn.ReLU() if activation is None else activation
+    check_count("n_outputs", n_outputs)
+    phi = _activation(activation)
     shared = {
         "w_std": w_std,
         "b_std": b_std,
@@ -128,7 +142,7 @@ def cnn(
     }
     layers: list[torch.nn.Module] = []
     last = len(channels) - 1
-    spatial: tuple[int, ...] = image_size or ()
+    spatial = () if image_size is None else as_tuple("image_size", image_size, 2)
     for i, (n_in, n_out) in enumerate(pairwise(channels)):
         convolution = Conv2d(
             n_in,
@@ -152,6 +166,15 @@ def cnn(
     return torch.nn.Sequential(*layers)
 
 
+def _activation(activation: torch.nn.Module | None) -> torch.nn.Module:
+    if activation is not None and not isinstance(activation, torch.nn.Module):
+        raise TypeError(
+            f"activation must be a torch.nn.Module, got {activation!r}; pass an instance such as "
+            "torch.nn.ReLU()"
+        )
+    return torch.nn.ReLU() if activation is None else activation
+
+
 def _role(i: int, last: int) -> str:
     """Return the role of layer ``i``: the first is ``input``, the last ``output``."""
     return "input" if i == 0 else ("output" if i == last else "hidden")
@@ -167,6 +190,7 @@ class ResidualBlock(torch.nn.Module):
 
     def __init__(self, channels: int, *, w_std: Scale = 2**0.5, b_std: Scale | None = None) -> None:
         super().__init__()
+        check_count("channels", channels)
         self.first = Conv2d(channels, channels, 3, padding="same", w_std=w_std, b_std=b_std)
         self.second = Conv2d(channels, channels, 3, padding="same", w_std=w_std, b_std=b_std)
 
@@ -194,6 +218,9 @@ def resnet(
     >>> nn.resnet(3, 16, n_blocks=2, n_outputs=10)(torch.ones(2, 3, 8, 8)).shape
     torch.Size([2, 10])
     """
+    check_count("channels", channels)
+    check_count("n_blocks", n_blocks, 0)
+    check_count("n_outputs", n_outputs)
     return torch.nn.Sequential(
         Conv2d(in_channels, channels, 3, padding="same", w_std=w_std, b_std=b_std),
         *(ResidualBlock(channels, w_std=w_std, b_std=b_std) for _ in range(n_blocks)),
@@ -208,6 +235,8 @@ class AttentionBlock(torch.nn.Module):
 
     def __init__(self, width: int, n_heads: int, *, w_std: Scale = 1.0, b_std: Scale | None = None) -> None:
         super().__init__()
+        check_count("width", width)
+        check_std("w_std", w_std)
         self.attention_norm = torch.nn.LayerNorm(width, elementwise_affine=False)
         self.attention = SelfAttention(width, width, n_heads, w_out_std=w_std, b_std=b_std)
         self.mlp_norm = torch.nn.LayerNorm(width, elementwise_affine=False)
@@ -246,6 +275,9 @@ class AttentionNetwork(torch.nn.Module):
         b_std: Scale | None = None,
     ) -> None:
         super().__init__()
+        check_count("width", width)
+        check_count("n_blocks", n_blocks, 0)
+        check_count("n_outputs", n_outputs)
         self.embedding = Linear(in_features, width, w_std=w_std, b_std=b_std)
         self.blocks = torch.nn.Sequential(
             *(AttentionBlock(width, n_heads, w_std=w_std, b_std=b_std) for _ in range(n_blocks))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ntkbook.nn._inputs import check_axes
 from ntkbook.nn.windows import Padding, Size, Windows
 
 
@@ -31,6 +32,7 @@ class WindowPool2d(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (N, C, H, W) to (N, C, H', W')."""
+        check_axes(self, x, "N C H W")
         w = self.windows
         height, width = x.shape[-2:]
         sums = F.avg_pool2d(w.pad(x), w.kernel, w.stride, divisor_override=1)
@@ -113,6 +115,7 @@ class GlobalAvgPool2d(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average over height and width."""
+        check_axes(self, x, "N C H W")
         return x.mean((-2, -1))
 
 
@@ -129,4 +132,5 @@ class GlobalSumPool2d(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Sum over height and width."""
+        check_axes(self, x, "N C H W")
         return x.sum((-2, -1))

@@ -18,8 +18,9 @@ Padding = str | int | Sequence[int]
 
 def as_tuple(name: str, value: Size, n: int, *, minimum: int = 1) -> tuple[int, ...]:
     """Return ``value`` as ``n`` integers, each at least ``minimum``."""
-    entries = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(entries) != n or any(not isinstance(e, int) or e < minimum for e in entries):
+    entries = tuple(value) if isinstance(value, Sequence) else (value,) * n
+    whole = all(isinstance(e, int) and not isinstance(e, bool) and e >= minimum for e in entries)
+    if len(entries) != n or not whole:
         raise ValueError(f"{name} must be an integer >= {minimum} or {n} of them, got {value!r}")
     return entries
 

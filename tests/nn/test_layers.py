@@ -97,7 +97,7 @@ def test_locally_connected_with_equal_filters_is_a_convolution():
         local.bias.copy_(shared.bias[:, None, None].expand_as(local.bias))
     x = rand(2, 2, 5, 4)
     torch.testing.assert_close(local(x), shared(x))
-    with pytest.raises(ValueError, match="height and width"):
+    with pytest.raises(ValueError, match=r"takes x of shape \(N, 2, 5, 4\)"):
         local(rand(2, 2, 4, 4))
 
 
