@@ -163,15 +163,7 @@ def cntk(
     check_choice("readout", readout, ("gap", "flatten"))
     check_choice("trained", trained, ("all", "hidden"))
     depths = _check_depths(depth)
-    if (
-        isinstance(kernel_size, bool)
-        or not isinstance(kernel_size, int)
-        or kernel_size < 1
-        or kernel_size % 2 == 0
-    ):
-        raise ValueError(
-            f"kernel_size must be an odd positive integer, got {kernel_size!r}; padding needs a centre"
-        )
+    _check_kernel_size(kernel_size)
     check_positive("w_std", w_std)
     check_positive("b_std", b_std, zero_allowed=True)
     distinct = sorted(set(depths))
@@ -217,8 +209,22 @@ def chain_kernels(
         (w_std, b_std) of the dense layer.
     kernel_size, readout
         As in :func:`cntk`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cntk`.
     """
     _check_images(x1, x2)
+    check_choice("readout", readout, ("gap", "flatten"))
+    _check_kernel_size(kernel_size)
+    if not convolutions:
+        raise ValueError("convolutions is empty; give (w_std, b_std) of at least one")
+    for name, scales in (*(("convolutions", pair) for pair in convolutions), ("dense", dense)):
+        if not isinstance(scales, Sequence) or len(scales) != 2:
+            raise TypeError(f"{name} must be given as (w_std, b_std), got {scales!r}")
+        for scale in scales:
+            check_positive(name, scale, zero_allowed=True)
     positions, depth = x1.shape[2] * x1.shape[3], len(convolutions)
     recursion = ntk_parameterization(
         convolutions, dense, kernel_size, (depth,), readout, positions, x1.shape[1], train_ends=True
@@ -290,6 +296,14 @@ def _check_images(x1: Tensor, x2: Tensor | None) -> None:
         raise ValueError(
             f"x1 and x2 must agree in channels, height and width, got shapes {tuple(x1.shape)} and "
             f"{tuple(x2.shape)}; images are (N, C, H, W)"
+        )
+
+
+def _check_kernel_size(kernel_size: object) -> None:
+    whole = kernel_size if isinstance(kernel_size, int) and not isinstance(kernel_size, bool) else 0
+    if whole < 1 or whole % 2 == 0:
+        raise ValueError(
+            f"kernel_size must be an odd positive integer, got {kernel_size!r}; padding needs a centre"
         )
 
 

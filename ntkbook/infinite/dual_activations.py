@@ -53,7 +53,7 @@ def register_dual(*module_types: type[torch.nn.Module]) -> Callable[[_Rule], _Ru
     Raises
     ------
     TypeError
-        If an argument is not a module type.
+        If there is no argument, or one is not a module type.
 
     Examples
     --------
@@ -67,6 +67,8 @@ def register_dual(*module_types: type[torch.nn.Module]) -> Callable[[_Rule], _Ru
     >>> dual(Square(), one, 0.5 * one, one).phi_phi
     tensor([1.5000])
     """
+    if not module_types:
+        raise TypeError("register_dual got no module_types; name at least one subclass of torch.nn.Module")
     for module_type in module_types:
         if not (isinstance(module_type, type) and issubclass(module_type, torch.nn.Module)):
             raise TypeError(
@@ -85,12 +87,17 @@ def register_dual(*module_types: type[torch.nn.Module]) -> Callable[[_Rule], _Ru
 def has_dual(module: torch.nn.Module) -> bool:
     """Whether :func:`dual` knows this module.
 
+    Raises
+    ------
+    TypeError
+        If ``module`` is not a module.
+
     Examples
     --------
     >>> has_dual(torch.nn.ReLU()), has_dual(torch.nn.Softmax(dim=-1))
     (True, False)
     """
-    return type(module) in _RULES
+    return type(_as_module("module", module)) in _RULES
 
 
 def dual(activation: torch.nn.Module, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
@@ -134,7 +141,7 @@ def dual(activation: torch.nn.Module, q11: Tensor, q12: Tensor, q22: Tensor) -> 
     >>> moments.phi_phi, moments.dphi_dphi
     (tensor([0.5000, 1.0000]), tensor([0.5000, 0.5000]))
     """
-    rule = _rule_of(activation)
+    rule = _rule_of(_as_module("activation", activation))
     for name, value in (("q11", q11), ("q12", q12), ("q22", q22)):
         check_tensor(name, value)
     for name, value in (("q11", q11), ("q22", q22)):
@@ -162,7 +169,15 @@ def dual_diagonal(activation: torch.nn.Module, q: Tensor) -> Tensor:
     >>> dual_diagonal(torch.nn.LeakyReLU(0.5), torch.tensor([2.0, 0.0]))   # (1 + 0.25) / 2 * q
     tensor([1.2500, 0.0000])
     """
-    return dual(activation, q, q, q).phi_phi
+    return dual(activation, check_tensor("q", q), q, q).phi_phi
+
+
+def _as_module(name: str, value: object) -> torch.nn.Module:
+    if not isinstance(value, torch.nn.Module):
+        raise TypeError(
+            f"{name} must be an instance of torch.nn.Module, got {value!r}; pass, say, torch.nn.ReLU()"
+        )
+    return value
 
 
 def _rule_of(activation: torch.nn.Module) -> DualRule:

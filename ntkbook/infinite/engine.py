@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ntkbook._validation import has_values
 from ntkbook.infinite.fused import find_chain
 from ntkbook.infinite.inputs import (
     Batch,
@@ -15,7 +16,6 @@ from ntkbook.infinite.inputs import (
     check_batch,
     check_pair,
     equal_pairs,
-    has_values,
     input_kernel,
 )
 from ntkbook.infinite.interpreter import KernelInterpreter
@@ -133,7 +133,7 @@ class InfiniteWidthKernel:
         placeholders = list(self.plan.channels_last)
         if len(x1) > len(placeholders):
             raise InfiniteWidthError(
-                f"got {len(x1)} tensors for a network whose forward takes {len(placeholders)}; pass as many"
+                f"x1 has {len(x1)} tensors but the network's forward takes {len(placeholders)}; pass as many"
             )
         node = placeholders[0]
         kernel = input_kernel(

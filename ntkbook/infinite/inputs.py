@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from ntkbook._validation import check_alike, check_finite, check_tensor
+from ntkbook._validation import check_alike, check_finite, check_tensor, has_values
 from ntkbook.infinite.kernel import Kernel, batch_diagonal, no_ntk, tie
 from ntkbook.infinite.provenance import Root
 
@@ -20,14 +19,6 @@ class TensorPair(NamedTuple):
 
     first: Tensor
     second: Tensor
-
-
-def has_values(*tensors: Tensor) -> bool:
-    """Whether entries may be looked at: not those of fake tensors, nor inside ``torch.func``."""
-    return not torch.compiler.is_compiling() and not any(
-        isinstance(t, FakeTensor) or t.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(t)
-        for t in tensors
-    )
 
 
 def check_batch(name: str, batch: Batch) -> tuple[Tensor, ...]:

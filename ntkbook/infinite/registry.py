@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from ntkbook._validation import check_choice
 from ntkbook.infinite.kernel import Kernel
 from ntkbook.nn._parametric import Scale
 
@@ -116,6 +117,11 @@ def register_rule(
     needs, channels
         As in :class:`Entry`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no target, one is none of these, or ``needs`` or ``channels`` is unknown.
+
     Examples
     --------
     A layer that multiplies its input by a fixed number:
@@ -136,6 +142,11 @@ def register_rule(
     >>> infinite_width(net)(torch.ones(1, 2)).nngp
     tensor([[9.]])
     """
+    _check_targets(targets)
+    if not callable(needs):
+        check_choice("needs", needs, ("keep", "full", "diagonal"))
+    if channels is not None:
+        check_choice("channels", channels, ("first", "last"))
 
     def register(rule: R) -> R:
         for target in targets:
@@ -157,9 +168,29 @@ def register_family(belongs: Callable[[torch.nn.Module], bool]) -> Callable[[R],
 
 
 def register_refusal(*targets: Target, reason: str) -> None:
-    """Register that modules, functions or methods have no rule; ``reason`` says why and names the remedy."""
+    """Register that modules, functions or methods have no rule; ``reason`` says why and names the remedy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a target is none of these, or there is no reason.
+    """
+    _check_targets(targets)
+    if not isinstance(reason, str) or not reason:
+        raise ValueError(f"reason must say why there is no rule and name the remedy, got {reason!r}")
     for target in targets:
         _refusals[target] = reason
+
+
+def _check_targets(targets: tuple[object, ...]) -> None:
+    if not targets:
+        raise TypeError("targets is empty; name at least one module type, function or tensor method")
+    for target in targets:
+        if isinstance(target, torch.nn.Module) or not (callable(target) or isinstance(target, str)):
+            raise TypeError(
+                f"targets must be module types, functions or names of tensor methods, got {target!r}; of a "
+                "module pass the type"
+            )
 
 
 def _keys(target: Any) -> tuple[Any, ...]:
