@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -159,7 +158,9 @@ def check_output(output: object, n_samples: int) -> Tensor:
             "be the batch (a single sample needs x.unsqueeze(0))"
         )
     if output.numel() == 0:
-        raise ValueError(f"net's output is empty: its shape is {tuple(output.shape)}")
+        raise ValueError(
+            f"net's output is empty: its shape is {tuple(output.shape)}; return at least one number each"
+        )
     check_finite("the output of net", output.detach())
     return output
 
@@ -178,20 +179,3 @@ def check_count(name: str, value: int | None, *, required: bool = False) -> int 
         choice = "" if required else ", or None"
         raise ValueError(f"{name} must be a whole number of at least 1{choice}, got {value!r}")
     return value
-
-
-def check_accumulation_dtype(dtype: object) -> torch.dtype | None:
-    """Return ``dtype`` if it is None or a real floating-point dtype.
-
-    Raises
-    ------
-    TypeError
-        Naming what was received.
-    """
-    if dtype is None:
-        return None
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise TypeError(
-            f"dtype must be a real floating-point torch dtype such as torch.float64, got {dtype!r}"
-        )
-    return dtype

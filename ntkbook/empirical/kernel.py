@@ -8,9 +8,9 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from ntkbook._validation import check_choice
+from ntkbook._validation import check_choice, check_dtype
 from ntkbook.empirical.accumulator import Accumulator, Outputs
-from ntkbook.empirical.checks import check_accumulation_dtype, check_count, check_inputs, check_module
+from ntkbook.empirical.checks import check_count, check_inputs, check_module
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.empirical.plan import Plan, Problem, Remainder, make_plan
 from ntkbook.empirical.routes import carry_out, layer_of
@@ -160,7 +160,8 @@ def empirical_ntk(
     check_choice("method", method, ("auto", "jacobian", "vector_product", "structured"))
     check_count("chunk_size", chunk_size)
     check_count("memory_limit", memory_limit)
-    check_accumulation_dtype(dtype)
+    if dtype is not None:
+        check_dtype("dtype", dtype)
     check_module(net)
     x1, x2 = check_inputs(net, x1, x2)
     with exact_operators(), torch.no_grad():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ntkbook._validation import check_seed
 from ntkbook.empirical.checks import check_count
 from ntkbook.empirical.kernel import empirical_nngp, empirical_ntk
 
@@ -110,7 +111,7 @@ def monte_carlo_kernel(
     TypeError
         If ``make_net`` cannot be called without arguments, or does not return a module.
     ValueError
-        If ``n_samples`` is less than 2; otherwise as :func:`ntkbook.empirical_ntk`.
+        If ``n_samples`` is less than 2, or ``seed`` negative; otherwise as :func:`ntkbook.empirical_ntk`.
 
     Examples
     --------
@@ -128,7 +129,8 @@ def monte_carlo_kernel(
             "make_net must be a function that returns a newly drawn network, got "
             f"{type(make_net).__name__}; write lambda: Net(...)"
         )
-    check_count("n_samples", n_samples)
+    check_count("n_samples", n_samples, required=True)
+    check_seed("seed", seed)
     if n_samples < 2:
         raise ValueError(f"n_samples must be at least 2, for a standard error, got {n_samples}")
     nngp, ntk = _Welford(), _Welford()

@@ -98,7 +98,7 @@ def _call(net: nn.Module, x: Tensor) -> object:
         return net(x)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # of torch, and of layers that look at shapes
         raise ValueError(
             f"{type(net).__name__} cannot be called on {len(x)} samples, a batch of shape {tuple(x.shape)}; "
             f"the first axis must be the batch (a single sample needs x.unsqueeze(0)): {error}"

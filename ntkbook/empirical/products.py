@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ntkbook._validation import check_count as check_number_of
+from ntkbook._validation import check_finite, check_positive
 from ntkbook.empirical.checks import check_count, check_inputs, check_module
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.empirical.tangents import TangentMaps
@@ -72,6 +74,7 @@ def ntk_vector_product(
             f"vector is {vector.dtype} on {vector.device} but the output of net is {operator.torch_dtype} "
             f"on {operator.device}; convert it with vector.to(net(x2))"
         )
+    check_finite("vector", vector)
     product: Tensor = operator @ vector.reshape(-1)
     return product.reshape(operator.n1, *operator.sample_shape)
 
@@ -173,7 +176,8 @@ class NTKOperator:
 
         if not self.symmetric:
             raise ValueError("eigenvalues need a symmetric operator; build NTKOperator with x2=None")
-        if not 1 <= k < self.shape[0]:
+        check_positive("tolerance", tolerance, zero_allowed=True)
+        if check_number_of("k", k) >= self.shape[0]:
             raise ValueError(f"k must lie between 1 and N K - 1 = {self.shape[0] - 1}, got {k}")
         # A fixed start makes the result repeat; an NTK has no reason to be orthogonal to a wave.
         start = np.cos(1.0 + np.arange(self.shape[0], dtype=self.dtype))
@@ -181,17 +185,28 @@ class NTKOperator:
         return torch.as_tensor(np.sort(values)[::-1].copy(), dtype=self.torch_dtype, device=self.device)
 
     def _numpy(self, x: Tensor, y: Tensor, v: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        vector = torch.as_tensor(np.asarray(v), dtype=self.torch_dtype, device=self.device)
+        array = np.asarray(v)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"v must hold real numbers, got {array.dtype} in {v!r:.40}; pass a float array")
+        vector = torch.as_tensor(array, dtype=self.torch_dtype, device=self.device)
         result: npt.NDArray[np.float64] = self._apply(x, y, vector).cpu().numpy()
         return result
 
     def _apply(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         size = len(y) * self.n_outputs
+        if not isinstance(v, Tensor):
+            raise TypeError(f"v must be a torch.Tensor, got {type(v).__name__}; use torch.as_tensor(v)")
+        if v.dtype != self.torch_dtype or v.device != self.device:
+            raise ValueError(
+                f"v is {v.dtype} on {v.device} but the output of net is {self.torch_dtype} on {self.device}; "
+                f"use v.to({str(self.device)!r}, {self.torch_dtype})"
+            )
         if v.ndim not in (1, 2) or len(v) != size:
             raise ValueError(
                 f"the kernel has shape {(len(x) * self.n_outputs, size)}, so it multiplies vectors "
-                f"({size},) or matrices ({size}, m); got shape {tuple(v.shape)}"
+                f"({size},) or matrices ({size}, m); got v of shape {tuple(v.shape)}"
             )
+        check_finite("v", v)
         columns = v.reshape(size, -1).T
         with exact_operators(), torch.no_grad():
             product = torch.stack([self._one(x, y, column.reshape(len(y), -1)) for column in columns])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntkbook._validation import check_tensor
+from ntkbook._validation import check_finite, check_tensor
 from ntkbook.empirical.checks import check_count
 from ntkbook.empirical.kernel import Method, empirical_ntk
 
@@ -109,12 +109,14 @@ def track_ntk(
     """
     for name, count in (("n_steps", n_steps), ("every", every), ("n_eigenvalues", n_eigenvalues)):
         check_count(name, count, required=True)
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not callable(train_step):
         raise TypeError(
             f"train_step must be a function of the step's number, got {type(train_step).__name__}"
         )
-    target = None if y is None else _target(x, y)
     first = last = _kernel_in_eval_mode(net, x, method)
+    target = None if y is None else _target(x, y)
     scale = torch.linalg.matrix_norm(first)
     rows: list[tuple[int, Tensor, Tensor | None, Tensor]] = []
 
@@ -145,7 +147,7 @@ def _target(x: Tensor, y: Tensor) -> Tensor:
     check_tensor("y", y, ndim=(1, 2))
     if len(y) != len(x):
         raise ValueError(f"y has {len(y)} rows but x has {len(x)} samples; pass one target for each sample")
-    rows = y.reshape(len(y), -1)
+    rows = check_finite("y", y).reshape(len(y), -1)
     gram = rows @ rows.T
     norm = torch.linalg.matrix_norm(gram)
     if not bool(norm > 0):

@@ -60,6 +60,8 @@ def check_keep(keep: Collection[str], net: nn.Module) -> frozenset[str]:
         raise TypeError(
             f"keep must be a collection of names, got the string {keep!r}; write keep=({keep!r},)"
         )
+    if not isinstance(keep, Collection):
+        raise TypeError(f"keep must be a collection of names, got {type(keep).__name__}; pass a tuple")
     names = [name for name, _ in net.named_parameters()]
     unknown = sorted(set(keep) - {*KEEP, *names})
     if unknown:

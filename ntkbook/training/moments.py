@@ -43,7 +43,7 @@ def moments(record: int | np.integer | Iterable[int], steps: int) -> list[int]:
             raise ValueError(f"record must be at least 2, the first and the last step, got {record}")
         return [int(step) for step in np.unique(np.round(np.linspace(0, steps, record)))]
     given = list(record) if isinstance(record, Iterable) else []
-    listed = [int(step) for step in given]
+    listed = [] if isinstance(record, str) else [int(step) for step in given]
     if not listed or listed != given:
         raise ValueError(f"record must be a count or a sequence of whole numbers of steps, got {record!r}")
     if sorted(set(listed)) != listed:

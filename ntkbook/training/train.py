@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntkbook._validation import check_choice, check_positive
+from ntkbook._validation import check_choice, check_number, check_positive, check_seed
 from ntkbook.dynamics.losses import LossFunction
 from ntkbook.empirical.checks import check_count
 from ntkbook.empirical.network import Network, exact_operators
@@ -163,7 +163,8 @@ def train(
     for name, count in (("steps", steps), ("n_networks", n_networks)):
         check_count(name, count, required=True)
     check_count("chunk_size", chunk_size)
-    if not 0 <= momentum < 1:
+    check_seed("seed", seed)
+    if not 0 <= check_number("momentum", momentum) < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     check_choice("integrator", integrator, ("euler", "midpoint"))
     if momentum and integrator == "midpoint":
