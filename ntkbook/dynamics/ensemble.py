@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice, check_finite, check_positive, check_tensor
+from ntkbook._validation import check_alike, check_choice, check_finite, check_positive, check_tensor
 from ntkbook.dynamics.propagator import Propagator
 from ntkbook.dynamics.spectrum import check_cross_kernel, check_outputs, decompose
 
@@ -131,6 +131,7 @@ def ensemble(
     tensor(True)
     """
     check_choice("train", train, ("all", "last_layer"))
+    _check_inputs(kernel, x_train, x_test, optional=True)
     moves = "nngp" if train == "last_layer" else "ntk"
     train_pair = kernel(x_train)
     prior = _matrix(train_pair, "nngp").to(torch.float64)
@@ -150,10 +151,11 @@ def ensemble(
         cross_pair = kernel(x_test, x_train)
         cross_dynamics = _matrix(cross_pair, moves)
         check_cross_kernel(f"kernel(x_test, x_train).{moves}", cross_dynamics, dynamics, name)
+        test = _matrix(kernel(x_test), "nngp").to(torch.float64)
+        _check_test_points(x_test, cross_dynamics, test)
         response = (spectrum.cross_modes(cross_dynamics) * gain.unsqueeze(-2)) @ vectors.T  # A_t: (..., M, N)
         mean = response @ targets
         mixed = response @ _matrix(cross_pair, "nngp").to(torch.float64).T
-        test = _matrix(kernel(x_test), "nngp").to(torch.float64)
         covariance = test + response @ prior @ response.mT - mixed - mixed.mT
     return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
 
@@ -211,12 +213,14 @@ def nngp_posterior(
     (2.8846..., 0.1730...)
     """
     check_positive("noise", noise, zero_allowed=True)
+    _check_inputs(kernel, x_train, x_test)
     k, k_test_train, k_test = (
         _matrix(kernel(*x), "nngp") for x in ((x_train,), (x_test, x_train), (x_test,))
     )
     spectrum = decompose("kernel(x_train).nngp", k)
     check_outputs("y_train", y_train, k, "kernel(x_train).nngp")
     check_cross_kernel("kernel(x_test, x_train).nngp", k_test_train, k, "kernel(x_train).nngp")
+    _check_test_points(x_test, k_test_train, k_test)
     modes = spectrum.cross_modes(k_test_train)  # (M, N)
     noisy = spectrum.eigenvalues + noise
     weighted = modes * torch.where(noisy > 0, 1 / noisy, 0.0)
@@ -225,7 +229,41 @@ def nngp_posterior(
     return Gaussian(mean.to(y_train.dtype), _symmetric(covariance).to(y_train.dtype))
 
 
+def _check_inputs(kernel: object, x_train: object, x_test: object, *, optional: bool = False) -> None:
+    """Require a function and inputs that fit each other; what a tuple holds is for the function to check."""
+    if not callable(kernel):
+        raise TypeError(
+            f"kernel must be a function of one or two batches, got {type(kernel).__name__}; pass "
+            "ntkbook.infinite_width(net)"
+        )
+    for name, x in (("x_train", x_train), ("x_test", x_test)):
+        if not isinstance(x, tuple) and not (optional and x is None):
+            check_finite(name, check_tensor(name, x))
+    if isinstance(x_train, Tensor) and isinstance(x_test, Tensor):
+        check_alike("x_test", x_test, "x_train", x_train)
+        if x_train.shape[1:] != x_test.shape[1:]:
+            raise ValueError(
+                f"x_test has shape {tuple(x_test.shape)} but x_train has shape {tuple(x_train.shape)}; only "
+                "their first dimensions may differ"
+            )
+
+
+def _check_test_points(x_test: object, cross: Tensor, test: Tensor) -> None:
+    """Require a row of both kernels for each test point, which nothing later would miss."""
+    m = len(x_test[0] if isinstance(x_test, tuple) else x_test)  # type: ignore[arg-type]
+    if cross.shape[0] != m or test.shape != (m, m):
+        raise ValueError(
+            f"kernel must return matrices ({m}, {cross.shape[1]}) of x_test and x_train and ({m}, {m}) of "
+            f"x_test, got {tuple(cross.shape)} and {tuple(test.shape)}; give each point its row"
+        )
+
+
 def _matrix(pair: KernelPair, which: str) -> Tensor:
+    if not hasattr(pair, which):
+        raise TypeError(
+            f"kernel must return an object with nngp and ntk, got {type(pair).__name__}; pass "
+            "ntkbook.infinite_width(net)"
+        )
     return check_finite(
         f"the kernel's {which}", check_tensor(f"the kernel's {which}", getattr(pair, which), ndim=2)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_positive
+from ntkbook._validation import check_number, check_positive
 from ntkbook.dynamics.losses import LossFunction, make_loss, refuse_labels
 from ntkbook.dynamics.ode import Array, System
 from ntkbook.dynamics.propagator import check_momentum
@@ -231,8 +231,7 @@ class LossFlow:
         RuntimeError
             If the solver fails, with its reason.
         """
-        if not math.isfinite(level):
-            raise ValueError(f"level must be finite, got {level}")
+        check_number("level", level)
         check_positive("horizon", horizon)
         check_outputs("f0_train", f0_train, self._like, columns=self._y.shape[1])
         f0, y = f0_train.to(torch.float64), self._y

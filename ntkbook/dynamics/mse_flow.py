@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ntkbook._validation import check_number
 from ntkbook.dynamics.propagator import Propagator
 from ntkbook.dynamics.spectrum import (
     at_all_times,
@@ -223,9 +224,7 @@ class MSEFlow:
             If ``level`` is not finite; with momentum, where the loss may rise and fall; or if the learning
             rate is not stable.
         """
-        if not math.isfinite(level):
-            raise ValueError(f"level must be finite, got {level}")
-        return self._propagator.time_to_loss(level, self._mode_losses(f0_train))
+        return self._propagator.time_to_loss(check_number("level", level), self._mode_losses(f0_train))
 
     def modes(self, f0_train: Tensor | None = None) -> Modes:
         r"""Return how fast each eigenmode is learned, and how much of the task it carries.

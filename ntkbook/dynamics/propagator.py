@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from ntkbook._validation import check_choice, check_positive
+from ntkbook._validation import as_float, check_choice, check_positive
 from ntkbook.dynamics.heavy_ball import free_flight, heavy_ball_rate, heavy_ball_steps
 from ntkbook.dynamics.spectrum import Spectrum, check_times
 
@@ -140,7 +140,7 @@ def check_momentum(momentum: float | None) -> float:
     """Return the momentum, 0 for None, if it lies in [0, 1)."""
     if momentum is None:
         return 0.0
-    if not 0 <= momentum < 1:
+    if not 0 <= as_float("momentum", momentum) < 1:
         raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum}")
     return float(momentum)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_alike, check_finite, check_positive, check_tensor
+from ntkbook._validation import as_float, check_alike, check_finite, check_positive, check_tensor, has_values
 
 # Rounding of the kernel's entries moves its eigenvalues by at most eps/2 times its Frobenius norm; the
 # rest of the factor allows for the arithmetic that made the entries. Below this an eigenvalue is 0.
@@ -79,16 +80,30 @@ def decompose(name: str, k: Tensor, diag_reg: float = 0.0) -> Spectrum:
         If it is not square, finite, symmetric and positive semi-definite; the message says by how much.
     """
     check_positive("diag_reg", diag_reg, zero_allowed=True)
+    if check_tensor(name, k).ndim == 4:
+        raise ValueError(
+            f"{name} must have 2 dimensions, got shape {tuple(k.shape)}; one with output indices, (N, N, K, "
+            "K), becomes k.permute(0, 2, 1, 3).reshape(N * K, N * K)"
+        )
     check_tensor(name, k, ndim=2)
     if k.shape[0] != k.shape[1]:
         raise ValueError(f"{name} must be square, one row for each training point, got {tuple(k.shape)}")
     check_finite(name, k)
     _check_symmetric(name, k)
     k64 = k.to(torch.float64)
-    eigenvalues, eigenvectors = torch.linalg.eigh((k64 + k64.T) / 2)
-    regularizer = diag_reg * k64.diagonal().mean()
+    # In units of a power of 2 near the largest entry, so that no square of an entry overflows or vanishes.
+    size = 2.0 ** (math.frexp(float(k64.abs().max()))[1] - 1) if has_values(k64) else 1.0
+    eigenvalues, eigenvectors = torch.linalg.eigh((k64 / size + k64.T / size) / 2)
+    norm, eigenvalues = size * torch.linalg.matrix_norm(k64 / size), size * eigenvalues
+    regularizer = diag_reg * size * (k64 / size).diagonal().mean()
+    largest = eigenvalues.amax() + regularizer
+    if has_values(k64) and not bool(torch.isfinite(norm) & torch.isfinite(largest)):
+        raise ValueError(
+            f"{name} has entries beyond {size:.3g}, so that its eigenvalues exceed float64; divide the "
+            "kernel by a number"
+        )
     _check_semidefinite(name, eigenvalues, regularizer, k.dtype)
-    noise = _ROUNDING * torch.finfo(k.dtype).eps * torch.linalg.matrix_norm(k64)
+    noise = _ROUNDING * torch.finfo(k.dtype).eps * norm
     # A negative eigenvalue that passed is noise as well; there are about as large ones above 0.
     noise = torch.maximum(noise, -2 * eigenvalues.amin())
     if diag_reg == 0:
@@ -139,10 +154,18 @@ def check_test_outputs(name: str, value: Tensor, k_test_train: Tensor, columns: 
 
 def check_times(t: float | Tensor) -> tuple[Tensor, list[float]]:
     """Return times as a float64 tensor of shape () or (T,), on the CPU or where they were, and as a list."""
-    times = t.to(torch.float64) if isinstance(t, Tensor) else torch.tensor(float(t), dtype=torch.float64)
-    if times.ndim > 1:
-        raise ValueError(f"t must be a number or a tensor of shape (T,), got shape {tuple(times.shape)}")
-    values: list[float] = times.flatten().tolist() if isinstance(t, Tensor) else [float(t)]
+    if isinstance(t, Tensor) and (t.is_complex() or t.ndim > 1 or t.numel() == 0):
+        kind = TypeError if t.is_complex() else ValueError
+        raise kind(
+            "t must be a number or a tensor of shape (T,), real and with at least one entry, got "
+            f"{t.dtype} of shape {tuple(t.shape)}"
+        )
+    if isinstance(t, Sequence) and not isinstance(t, str):
+        raise TypeError(f"t must be a number or a tensor of shape (T,), got {t!r}; use torch.tensor(t)")
+    times = (
+        t.to(torch.float64) if isinstance(t, Tensor) else torch.tensor(as_float("t", t), dtype=torch.float64)
+    )
+    values: list[float] = times.flatten().tolist()
     for value in values:
         if not value >= 0:
             raise ValueError(f"t must not be negative or NaN, got {value}")
