@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from ntkbook._validation import check_number, check_tensor
+
 Coefficient = Callable[[Tensor], Tensor]
 # From mixed derivatives, as sorted axes, to constant factors: {(0, 0): 1.0, (1, 1): 1.0} for a Laplacian.
 Polynomial = dict[tuple[int, ...], float]
@@ -59,7 +61,7 @@ class Operator:
 
     def __sub__(self, other: Operator) -> Operator:
         """Difference of two operators."""
-        return self + -1.0 * other
+        return self + (-1.0 * other if isinstance(other, Operator) else other)
 
     def __neg__(self) -> Operator:
         """Negative of the operator."""
@@ -67,7 +69,10 @@ class Operator:
 
     def __rmul__(self, factor: float | Coefficient) -> Operator:
         """Multiply by a number, or by a function of the point."""
+        if isinstance(factor, bool):
+            raise TypeError(f"an operator's factor must be a number, got {factor}; pass a float")
         if isinstance(factor, int | float):
+            check_number("an operator's factor", factor)
             return Operator(tuple(Part(p.coefficient, _scaled(p, factor)) for p in self.parts), self.order)
         if not callable(factor):
             raise TypeError(
@@ -100,8 +105,11 @@ class Operator:
         >>> operators.laplacian()(lambda x: (x**3).sum(1, keepdim=True))(torch.tensor([[1.0, 2.0]]))
         tensor([[18.]])
         """
+        if not callable(u):
+            raise TypeError(f"u must be a function of a batch (N, d), got {type(u).__name__}; pass a network")
 
         def applied(x: Tensor) -> Tensor:
+            check_tensor("x", x, ndim=2)
             total: Tensor | None = None
             for part in self.parts:
                 terms = [c * _derivative(u, axes)(x) for axes, c in polynomial_of(part, x.shape[1]).items()]
@@ -155,6 +163,10 @@ def laplacian(*axes: int) -> Operator:
     """
     for axis in axes:
         _check_axis(axis)
+    if len(set(axes)) < len(axes):
+        raise ValueError(
+            f"axes must name each coordinate once, got {axes}; for a multiple write 2 * laplacian(0)"
+        )
     return Operator((Part(None, lambda d: {(i, i): 1.0 for i in axes or range(d)}),), 2)
 
 

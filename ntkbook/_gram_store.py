@@ -9,6 +9,7 @@ leaves a store in which every marked tile is whole.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ntkbook._validation import check_finite, check_tensor
 
 _FORMAT = 1
 
@@ -44,6 +47,8 @@ class StoredGram:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be a path, got {path!r}; name a directory that ntkbook.gram made")
         self.path = Path(path)
         self._group = _open_group(self.path, "r")
         self._array = self._group["gram"]
@@ -68,7 +73,12 @@ class StoredGram:
         return f"StoredGram({str(self.path)!r}, shape={self.shape}, dtype={self.dtype})"
 
     def __getitem__(self, index: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(self._array[index]))
+        try:
+            return torch.from_numpy(np.asarray(self._array[index]))
+        except (IndexError, TypeError, ValueError) as error:
+            raise IndexError(
+                f"index {index!r} does not fit a matrix of shape {self.shape}; use integers and slices"
+            ) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = np.asarray(self._array[...])
@@ -104,6 +114,13 @@ class StoredGram:
         return torch.cat([self[b : b + size, b : b + size].diagonal(dim1=0, dim2=1) for b in blocks])
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
+        n = self.shape[1]
+        check_finite("vectors", check_tensor("vectors", vectors))
+        if len(self.shape) != 2 or vectors.ndim > 2 or len(vectors) != n:
+            raise ValueError(
+                f"a stored matrix (N1, {n}) multiplies vectors ({n},) or ({n}, m), but vectors has shape "
+                f"{tuple(vectors.shape)} and this one {self.shape}; reshape it, or use its tensor()"
+            )
         return torch.cat([block.to(vectors.dtype) @ vectors for _, block in self.row_blocks()])
 
 
@@ -208,7 +225,10 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
         raise ImportError("a stored Gram matrix needs zarr; install ntkbook[distributed]") from error
     if not path.is_dir():
         kind = "is not a directory" if path.exists() else "does not exist"
-        raise GramStoreError(f"{path} {kind}, so it is no Gram store")
+        raise GramStoreError(
+            f"the path {path} {kind}, so it is no Gram store; use another path, or make one with "
+            "ntkbook.gram(..., store=path)"
+        )
     try:
         group = zarr.open_group(str(path), mode=mode)
         arrays = {name: group[name] for name in ("gram", "done")}

@@ -117,6 +117,11 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
             ("w_std", weights, w_std_constraint),
             ("b_std", biases, b_std_constraint),
         ):
+            if constraint is not None and not isinstance(constraint, Interval):
+                raise TypeError(
+                    f"{name}_constraint must be a gpytorch constraint, got {type(constraint).__name__}; pass "
+                    "gpytorch.constraints.Positive()"
+                )
             raw = self._layers()[0].weight.new_zeros(len(values))
             self.register_parameter(f"raw_{name}", torch.nn.Parameter(raw))
             self.register_constraint(f"raw_{name}", constraint or Positive())
@@ -150,13 +155,18 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
                 f"{tuple(x1.shape)} and {tuple(x2.shape)}, last_dim_is_batch={last_dim_is_batch}; use one "
                 "kernel for each batch"
             )
+        if diag and len(x1) != len(x2):
+            raise ValueError(
+                f"with diag=True x1 and x2 hold as many inputs, got {tuple(x1.shape)} and {tuple(x2.shape)}"
+            )
         with self._scaled_network() as net:
             kernel = infinite_width(net)
             if diag:
                 pairs = zip(torch.split(x1, _DIAGONAL_BLOCK), torch.split(x2, _DIAGONAL_BLOCK), strict=True)
                 return torch.cat([getattr(kernel(a, b), self.which).diagonal() for a, b in pairs])
             # The symmetric kernel is half the work, and symmetric to the bit.
-            same = x1 is x2 or (not (x1.requires_grad or x2.requires_grad) and torch.equal(x1, x2))
+            without_graph = not (x1.requires_grad or x2.requires_grad)
+            same = x1 is x2 or (without_graph and x1.dtype == x2.dtype and torch.equal(x1, x2))
             values: Tensor = getattr(kernel(x1, None if same else x2), self.which)
             return values
 

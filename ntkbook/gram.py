@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ntkbook._fingerprint import fingerprint
 from ntkbook._gram_store import GramStoreError, StoredGram, TileWriter
-from ntkbook._validation import check_finite, check_tensor
+from ntkbook._validation import check_alike, check_dtype, check_finite, check_tensor
 
 __all__ = ["GramStoreError", "StoredGram", "gram"]
 
@@ -93,7 +93,7 @@ def gram(
             [0., 4., 2.],
             [1., 2., 2.]])
     """
-    _check(kernel, x1, x2, tile_size, dtype)
+    _check(kernel, x1, x2, tile_size, dtype, store, client)
     second = x1 if x2 is None else x2
     shape = (len(x1), len(second))
     symmetric = x2 is None
@@ -222,10 +222,14 @@ def _checked(tile: Any, i: int, j: int, shape: tuple[int, int], size: int) -> Te
             "kernels take one of them: lambda a, b: kernel(a, b).ntk"
         )
     wanted = (min(size, shape[0] - i * size), min(size, shape[1] - j * size))
-    if tile.shape[:2] != wanted or tile.ndim > 4:
+    if tile.shape[:2] != wanted or tile.ndim > 4 or (tile.ndim == 4 and tile.shape[2] != tile.shape[3]):
         raise ValueError(
             f"kernel must return (n, m), (n, m, K) or (n, m, K, K) for batches of n, m = {wanted}, got shape "
             f"{tuple(tile.shape)}"
+        )
+    if not tile.is_floating_point():
+        raise TypeError(
+            f"kernel must return real floating point, got {tile.dtype}; let it compute in that of the inputs"
         )
     return check_finite(f"the kernel's tile ({i}, {j})", tile.detach())
 
@@ -247,18 +251,31 @@ def _identity(
     }
 
 
-def _check(kernel: object, x1: Tensor, x2: Tensor | None, tile_size: int, dtype: torch.dtype | None) -> None:
+def _check(
+    kernel: object, x1: Any, x2: Any, tile_size: object, dtype: object, store: object, client: object
+) -> None:
     if not callable(kernel):
         raise TypeError(f"kernel must be a callable of two batches, got {type(kernel).__name__}")
-    check_tensor("x1", x1)
-    if x2 is not None:
-        check_tensor("x2", x2)
     for name, x in (("x1", x1), ("x2", x2)):
-        if x is not None and x.ndim == 0:
-            raise ValueError(f"{name} must have a first axis of inputs, got a scalar; use {name}[None]")
+        if name == "x1" or x is not None:
+            if check_tensor(name, x).ndim == 0:
+                raise ValueError(f"{name} must have a first axis of inputs, got a scalar; use {name}[None]")
+            check_finite(name, x)
+    if x2 is not None:
+        check_alike("x2", x2, "x1", x1)
+        if x1.shape[1:] != x2.shape[1:]:
+            raise ValueError(
+                f"x1 and x2 must have inputs of one shape, got {tuple(x1.shape)} and {tuple(x2.shape)}; "
+                "only their first dimensions may differ"
+            )
     if isinstance(tile_size, bool) or not isinstance(tile_size, int) or tile_size < 1:
         raise ValueError(f"tile_size must be a positive integer, got {tile_size!r}")
-    if dtype is not None and not dtype.is_floating_point:
-        raise ValueError(
-            f"dtype must be a floating-point dtype, got {dtype}; use torch.float32 or torch.float64"
+    if dtype is not None:
+        check_dtype("dtype", dtype)
+    if store is not None and not isinstance(store, str | os.PathLike):
+        raise TypeError(f"store must be a path, got {store!r}; name a directory")
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(
+            f"client must be a distributed.Client, got {type(client).__name__}; make one with "
+            "distributed.Client(address)"
         )

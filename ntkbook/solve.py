@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ntkbook._gram_store import StoredGram
-from ntkbook._validation import check_choice, check_finite, check_positive, check_tensor
+from ntkbook._validation import check_choice, check_count, check_finite, check_positive, check_tensor
 
 _JITTERS = {torch.float32: (1e-7, 1e-6, 1e-5, 1e-4), torch.float64: (1e-14, 1e-12, 1e-10, 1e-8)}
 
@@ -87,6 +87,8 @@ def solve(
     check_choice("method", method, ("auto", "cholesky", "cg"))
     check_positive("diag_reg", diag_reg, zero_allowed=True)
     check_positive("tolerance", tolerance)
+    check_count("max_iterations", max_iterations)
+    check_count("rank", rank)
     check_finite("targets", check_tensor("targets", targets, ndim=(1, 2)))
     if not isinstance(gram, StoredGram):
         check_finite("gram", check_tensor("gram", gram))
@@ -99,6 +101,8 @@ def solve(
         raise ValueError(
             f"targets must have {gram.shape[0]} rows like gram, got shape {tuple(targets.shape)}"
         )
+    if isinstance(gram, Tensor):
+        _check_symmetric(gram)
     columns = targets if targets.ndim == 2 else targets[:, None]
     if method == "cg" or (method == "auto" and isinstance(gram, StoredGram)):
         solution = _conjugate_gradients(gram, columns.double(), diag_reg, tolerance, max_iterations, rank)
@@ -108,14 +112,18 @@ def solve(
     return solution if targets.ndim == 2 else solution[:, 0]
 
 
+def _check_symmetric(gram: Tensor) -> None:
+    asymmetry = float((gram - gram.mT).abs().max())
+    if asymmetry > 1e-3 * abs(float(gram.diagonal().mean())):
+        raise ValueError(
+            f"gram must be symmetric, but entries differ from their mirror images by up to {asymmetry:.3g}; "
+            "pass the kernel of one set of points with itself"
+        )
+
+
 def _cholesky(gram: Tensor, targets: Tensor, diag_reg: float) -> Tensor:
     """Solve by Cholesky; where rounding has made the matrix indefinite, with the least jitter that helps."""
-    asymmetry = float((gram - gram.mT).abs().max())
     scale = float(gram.diagonal().mean())
-    if asymmetry > 1e-3 * abs(scale):
-        raise ValueError(
-            f"gram must be symmetric, but entries differ from their mirror images by up to {asymmetry:.3g}"
-        )
     jitters = _JITTERS.get(gram.dtype)
     if jitters is None:
         raise TypeError(

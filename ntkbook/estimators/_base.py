@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
 from torch import Tensor
 
-from ntkbook._validation import check_choice, check_positive
+from ntkbook._validation import as_float, check_choice, check_positive
 from ntkbook.estimators import _networks
 from ntkbook.estimators._coefficients import dual_coefficients
 from ntkbook.estimators._networks import Activation, Network
@@ -96,7 +96,7 @@ class NTKPredictor(NetworkEstimator):
         """Return checked inputs and targets; a stored Gram matrix stays where it is."""
         check_choice("kernel", self.kernel, ("ntk", "nngp", "precomputed"))
         check_positive("diag_reg", self.diag_reg, zero_allowed=True)
-        if not self.t >= 0:
+        if not as_float("t", self.t) >= 0:
             raise ValueError(f"t must not be negative or NaN, got {self.t}")
         if self.kernel == "precomputed" and self.net is not None:
             raise ValueError("net would have no effect with kernel='precomputed'; leave net=None")
