@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkbook._validation import check_choice, check_positive
-from ntkbook.plotting.arrays import check_length, to_array
+from ntkbook._validation import check_choice, check_positive, check_seed
+from ntkbook.plotting.arrays import check_ascending, check_axes, check_length, to_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,9 +77,11 @@ def trajectories(
     (4, 1)
     >>> plt.close(fig)
     """
+    check_axes(axes)
     check_choice("of", of, ("networks", "mean"))
     check_positive("band", band)
     t, runs = to_array("times", times, ndim=1), to_array("values", values, ndim=2)
+    check_ascending("times", t)
     check_length("values", runs, 1, "times", len(t))
     if len(runs) < 2:
         raise ValueError(
@@ -167,7 +169,12 @@ def posterior(
     >>> line = plotting.posterior(ax, x, torch.zeros(50), prior, samples=3)
     >>> plt.close(fig)
     """
+    check_axes(axes)
     check_positive("band", band)
+    check_seed("seed", seed)
+    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+        got = getattr(data, "shape", type(data).__name__)
+        raise ValueError(f"data must be a pair of inputs and targets, got {got}; pass (inputs, targets)")
     place = _column("x", x)
     center, spread = _column("mean", mean), to_array("covariance", covariance, ndim=(1, 2))
     check_length("mean", center, 0, "x", len(place))
@@ -202,6 +209,8 @@ def _functions(
     samples: Any, mean: NDArray[np.float64], covariance: NDArray[np.float64], seed: int
 ) -> NDArray[np.float64]:
     """Return the functions to draw, (S, M)."""
+    if isinstance(samples, bool):
+        raise TypeError(f"samples must be a number of functions, or functions (S, M), got {samples}")
     if not isinstance(samples, int | np.integer):
         given = to_array("samples", samples, ndim=2)
         check_length("samples", given, 1, "x", len(mean))

@@ -12,6 +12,19 @@ def base64_text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def check_alt(alt: object, and_what: str) -> None:
+    """Require a description for those who cannot see the picture, long enough to be one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With what was received.
+    """
+    if not isinstance(alt, str) or len(alt) < 30:
+        kind = ValueError if isinstance(alt, str) else TypeError
+        raise kind(f"alt must describe what there is to see and {and_what}, got {alt!r}")
+
+
 def data_uri(image: bytes, kind: str) -> str:
     """Return the address of an image that is its own content; ``kind`` is ``"png"`` or ``"webp"``.
 

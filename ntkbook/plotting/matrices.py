@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkbook.plotting.arrays import to_array
+from ntkbook.plotting.arrays import check_axes, to_array
 from ntkbook.plotting.style import DIVERGING, SEQUENTIAL
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ def kernel(axes: Axes, matrix: Any, *, diverging: bool = False, label: str = "")
     -------
     matplotlib.image.AxesImage
 
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no matrix of finite real numbers.
+
     Examples
     --------
     >>> import matplotlib.pyplot as plt, torch
@@ -38,7 +43,8 @@ def kernel(axes: Axes, matrix: Any, *, diverging: bool = False, label: str = "")
     >>> image = plotting.kernel(ax, torch.eye(3))
     >>> plt.close(fig)
     """
-    values = matrix.detach().cpu().numpy() if hasattr(matrix, "detach") else np.asarray(matrix)
+    check_axes(axes)
+    values = to_array("matrix", matrix, ndim=2)
     limit = float(np.abs(values).max()) if diverging else None
     image = axes.imshow(
         values,
@@ -84,7 +90,7 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     Raises
     ------
     ValueError
-        If no eigenvalue is positive, or one is not finite.
+        If no eigenvalue of a draw is positive, or one is not finite.
 
     Examples
     --------
@@ -97,10 +103,14 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     0
     >>> plt.close(fig)
     """
+    check_axes(axes)
     values = -np.sort(-np.atleast_2d(to_array("eigenvalues", eigenvalues, ndim=(1, 2))), axis=1)
     n = values.shape[1]
-    if values.max() <= 0:
-        raise ValueError(f"no eigenvalue is positive, the largest is {values.max():.3g}")
+    if values[:, 0].min() <= 0:
+        raise ValueError(
+            "eigenvalues must have a positive one in each draw, but the largest of one is "
+            f"{values[:, 0].min():.3g}; a logarithmic axis shows no others"
+        )
     known = (values > n * _precision(eigenvalues) * values[:, :1].clip(min=0)).all(axis=0)
     lost = int((~known).sum())
     text = f"{label} ({lost} of {n} lost in rounding)".strip() if lost else label

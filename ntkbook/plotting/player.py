@@ -13,7 +13,8 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkbook.plotting.embedding import base64_text, data_uri, script_data
+from ntkbook._validation import check_positive
+from ntkbook.plotting.embedding import base64_text, check_alt, data_uri, script_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -192,7 +193,14 @@ def animation(
     (5, '5 of 5')
     """
     from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
+    if not isinstance(fig, Figure):
+        raise TypeError(
+            f"fig must be a matplotlib Figure, got {type(fig).__name__}; make one: fig, ax = plt.subplots()"
+        )
+    if not callable(update):
+        raise TypeError(f"update must be a function of the frame's number, got {type(update).__name__}")
     if isinstance(n_frames, bool) or not isinstance(n_frames, int) or not 2 <= n_frames <= 40:
         raise ValueError(f"n_frames must be a whole number from 2 to 40, got {n_frames!r}")
     names = (
@@ -201,12 +209,11 @@ def animation(
     if len(names) != n_frames:
         raise ValueError(f"labels has {len(names)} entries for {n_frames} frames")
     shown = sorted({0, n_frames // 2, n_frames - 1}) if stills is None else list(stills)
-    if not shown or not all(0 <= k < n_frames for k in shown):
+    if not shown or not all(isinstance(k, int) and 0 <= k < n_frames for k in shown):
         raise ValueError(f"stills must name frames from 0 to {n_frames - 1}, got {shown}")
-    if len(alt) < 30:
-        raise ValueError(f"alt must describe what there is to see and how it moves, got {alt!r}")
-    if not (pause > 0 and dpi > 0):
-        raise ValueError(f"pause and dpi must be positive, got {pause} and {dpi}")
+    check_alt(alt, "how it moves")
+    check_positive("pause", pause)
+    check_positive("dpi", dpi)
     fine = float(mpl.rcParams["savefig.dpi"]) if mpl.rcParams["savefig.dpi"] != "figure" else 2 * dpi
     frames: list[bytes] = []
     large: dict[int, NDArray[np.uint8]] = {}

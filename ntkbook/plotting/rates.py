@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ntkbook.plotting.arrays import check_axes
 from ntkbook.verify.statistical import Fit, fit_exponent
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def rate(axes: Axes, x: Any, y: Any, label: str = "", **style: Any) -> Fit:
     2.0
     >>> plt.close(fig)
     """
+    check_axes(axes)
     fit = fit_exponent(x, y)
     x = np.asarray(x, dtype=float)
     logs = np.log(np.asarray(y, dtype=float)).reshape(len(x), -1)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntkbook._validation import check_choice
-from ntkbook.plotting.arrays import to_array
-from ntkbook.plotting.embedding import base64_text, data_uri, script_data
+from ntkbook.plotting.arrays import check_ascending, to_array
+from ntkbook.plotting.embedding import base64_text, check_alt, data_uri, script_data
 from ntkbook.plotting.style import COLORS
 
 # What one chart may add to a page, its still picture included.
@@ -131,10 +131,13 @@ def explorer(
     [{'name': 'rate λ', 'values': ['0.5', '1.0', '2.0'], 'start': 0}]
     """
     place = to_array("x", x, ndim=1)
-    if len(place) < 2 or (np.diff(place) <= 0).any():
-        raise ValueError("x must hold 2 or more numbers in ascending order")
-    if len(alt) < 30:
-        raise ValueError(f"alt must describe what there is to see and what the sliders do, got {alt!r}")
+    check_ascending("x", place)
+    check_alt(alt, "what the sliders do")
+    for argument, mapping in (("curves", curves), ("sliders", sliders)):
+        if not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"{argument} must be a mapping, got {type(mapping).__name__}; pass {{name: values}}"
+            )
     controls = _sliders(sliders, start or {})
     shape = tuple(len(one["values"]) for one in controls)
     if not curves:
@@ -222,6 +225,8 @@ def _axis(
     margin: float,
 ) -> dict[str, Any]:
     log = check_choice(f"{which}scale", scale, ("linear", "log")) == "log"
+    if limits is not None and not (isinstance(limits, Sequence) and len(limits) == 2):
+        raise ValueError(f"{which}lim must be two finite numbers in ascending order, got {limits}")
     least = float(np.nanmin(values))
     low, high = (least, float(np.nanmax(values))) if limits is None else limits
     if log and min(low, least) <= 0:
