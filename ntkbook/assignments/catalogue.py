@@ -19,7 +19,7 @@ def assignment(key: str) -> Assignment:
         For an unknown key, with those that there are.
     """
     if key not in KEYS:
-        raise KeyError(f"there is no assignment {key!r}; there are {', '.join(KEYS)}")
+        raise KeyError(f"there is no assignment of key {key!r}; there are {', '.join(KEYS)}")
     found: Assignment = import_module(f"ntkbook.assignments.homework.{key}").ASSIGNMENT
     return found
 
@@ -41,5 +41,5 @@ def question(key: str) -> Question:
     questions = {each.key: each for each in assignment(head).questions}
     if key not in questions:
         near = get_close_matches(key, questions, n=3, cutoff=0.0)
-        raise KeyError(f"there is no question {key!r}; did you mean {' or '.join(near)}?")
+        raise KeyError(f"there is no question of key {key!r}; did you mean {' or '.join(near)}?")
     return questions[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ntkbook._validation import check_seed
 from ntkbook.assignments.asking import LocalAnswer
 from ntkbook.assignments.catalogue import question
 from ntkbook.assignments.evaluation import QuestionResult, evaluate, fresh_seed
@@ -31,6 +32,8 @@ def check(key: str, answer: object, *, seed: int | None = None) -> QuestionResul
     ------
     KeyError
         For an unknown question.
+    TypeError, ValueError
+        If the key is no text, or the seed no whole number.
 
     Examples
     --------
@@ -43,4 +46,7 @@ def check(key: str, answer: object, *, seed: int | None = None) -> QuestionResul
                 The loss grew for every small step. Which way does the gradient point?
        3 of  3  the length of the step
     """
-    return evaluate(question(key), LocalAnswer(answer), fresh_seed() if seed is None else seed)
+    if not isinstance(key, str):
+        raise TypeError(f"key must be that of a question, such as 'hw1/q1', got {key!r}")
+    seed = fresh_seed() if seed is None else check_seed("seed", seed)
+    return evaluate(question(key), LocalAnswer(answer), seed)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ntkbook._validation import check_count, check_seed
 from ntkbook.assignments import catalogue
 from ntkbook.assignments.evaluation import CriterionResult, QuestionResult, evaluate, fresh_seed
 from ntkbook.assignments.limits import Limits
@@ -83,9 +84,15 @@ def grade(
 
     Raises
     ------
+    TypeError, ValueError, KeyError
+        If an argument is not what it must be; whatever the file is, it is graded.
     RuntimeError
         On Windows, where a process cannot be limited in this way.
     """
+    _check_path("path", path)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a str, got {name!r}; leave it out for the file's own name")
+    _check_options(assignment, seed, limits)
     if os.name != "posix":
         raise RuntimeError(
             "grading needs Linux or macOS; on Windows run it in WSL, in a container or on Colab"
@@ -133,7 +140,20 @@ def grade_all(
     jobs : int
     progress : callable
         Called with each result as it comes.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError, FileNotFoundError
+        If an argument is not what it must be, or a path leads nowhere.
     """
+    if isinstance(paths, str | Path):
+        raise TypeError(f"paths must be a list of paths, got {type(paths).__name__}; write [path]")
+    for path in paths:
+        _check_path("paths", path)
+    _check_options(assignment, seed, limits)
+    check_count("jobs", jobs)
+    if not callable(progress):
+        raise TypeError(f"progress must be a function of a result, got {type(progress).__name__}")
 
     def one(item: tuple[Path, str]) -> Graded:
         path, name = item
@@ -143,6 +163,22 @@ def grade_all(
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         return list(pool.map(one, find_notebooks(paths)))
+
+
+def _check_path(name: str, path: object) -> None:
+    if not isinstance(path, Path):
+        raise TypeError(f"{name} must be a pathlib.Path, got {path!r}; use pathlib.Path(...)")
+
+
+def _check_options(assignment: object, seed: object, limits: object) -> None:
+    if assignment is not None and assignment not in catalogue.KEYS:
+        raise KeyError(f"assignment must be one of {', '.join(catalogue.KEYS)}, got {assignment!r}")
+    if seed is not None:
+        check_seed("seed", seed)
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(
+            f"limits must be a Limits, got {type(limits).__name__}; pass Limits(total_seconds=...)"
+        )
 
 
 def find_notebooks(paths: Iterable[Path]) -> list[tuple[Path, str]]:
@@ -165,7 +201,7 @@ def find_notebooks(paths: Iterable[Path]) -> list[tuple[Path, str]]:
         elif path.exists():
             found.append((path, path.name))
         else:
-            raise FileNotFoundError(f"there is no file {path}")
+            raise FileNotFoundError(f"there is no file {path}; paths must lead to notebooks or folders")
     names = [name for _, name in found]
     for name in names:
         if names.count(name) > 1:

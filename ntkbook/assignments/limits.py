@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ntkbook._validation import check_count, check_positive
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,6 +33,20 @@ class Limits:
     memory_bytes: int = 4 << 30
     file_bytes: int = 100 << 20
     restarts: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the bound.
+        """
+        for name in ("cell_seconds", "call_seconds", "total_seconds"):
+            check_positive(name, getattr(self, name))
+        check_count("memory_bytes", self.memory_bytes)
+        check_count("file_bytes", self.file_bytes)
+        check_count("restarts", self.restarts, 0)
 
 
 def limit_this_process(limits: Limits) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ntkbook._validation import check_count
+
 if TYPE_CHECKING:
     from ntkbook.assignments.asking import Ask
     from ntkbook.assignments.draws import Draw
@@ -74,8 +76,9 @@ class Question:
 
     def criterion(self, name: str, *, points: int) -> Callable[[Test], Test]:
         """Return the decorator that adds a test as the next criterion."""
-        if points < 1:
-            raise ValueError(f"points of {name!r} must be at least 1, got {points}")
+        if not name:
+            raise ValueError(f"name must be a few words for the points table, got {name!r}")
+        check_count(f"points of {name!r}", points)
 
         def add(test: Test) -> Test:
             self.criteria.append(Criterion(name, points, test))

@@ -77,7 +77,9 @@ class BookLabels:
             If nothing in the book has that label.
         """
         if label not in self.targets:
-            raise ValueError(f"nothing in the book is labelled {label!r}")
+            raise ValueError(
+                f"nothing in the book is labelled {label!r}; mend the label, or label the place that is meant"
+            )
         return self.targets[label]
 
     def citation(self, key: str) -> tuple[str, str]:
@@ -89,7 +91,7 @@ class BookLabels:
             If the bibliography has no such key.
         """
         if key not in self.citations:
-            raise ValueError(f"references.bib has no entry {key!r}")
+            raise ValueError(f"references.bib has no entry {key!r}; mend the key, or add it there")
         return self.citations[key]
 
 
@@ -104,8 +106,19 @@ def read_labels(root: Path) -> BookLabels:
     Returns
     -------
     BookLabels
+
+    Raises
+    ------
+    TypeError, FileNotFoundError
+        If it is no such folder.
     """
     import yaml
+
+    if not isinstance(root, Path):
+        raise TypeError(f"root must be a pathlib.Path, got {root!r}; pass pathlib.Path(...)")
+    for name in ("_toc.yml", "_config.yml"):
+        if not (root / name).is_file():
+            raise FileNotFoundError(f"root {root} holds no {name}; pass the book's folder")
 
     repository = repository_address(root / "_config.yml")
     owner, name = repository.split("/")[-2:]

@@ -42,8 +42,23 @@ def plain_markdown(text: str, labels: BookLabels) -> str:
     <BLANKLINE>
     By [(2.1)](https://x/a.html#equation-eq-a) ...
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {type(text).__name__}; pass the source of a cell")
+    check_labels(labels)
     blocks = _resolve_blocks(text.splitlines(), labels)
     return _resolve_inline("\n".join(blocks), labels).strip()
+
+
+def check_labels(labels: object) -> None:
+    """Require the labels of a book.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(labels, BookLabels):
+        raise TypeError(f"labels must be a BookLabels, got {type(labels).__name__}; use read_labels(root)")
 
 
 def _resolve_inline(text: str, labels: BookLabels) -> str:
@@ -105,7 +120,7 @@ def _closing(lines: list[str], start: int, fence: str) -> int:
         line = lines[i].strip()
         if line and set(line) == {fence[0]} and len(line) >= len(fence):
             return i
-    raise ValueError(f"the directive {lines[start]!r} is not closed")
+    raise ValueError(f"the directive {lines[start]!r} is not closed; close it with the same fence")
 
 
 def _directive(

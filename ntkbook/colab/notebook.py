@@ -8,7 +8,7 @@ from typing import Any
 
 from ntkbook.colab.installation import installation
 from ntkbook.colab.labels import BookLabels
-from ntkbook.colab.markdown import plain_markdown
+from ntkbook.colab.markdown import check_labels, plain_markdown
 
 
 def colab_notebook(path: Path, labels: BookLabels) -> Any:
@@ -27,9 +27,17 @@ def colab_notebook(path: Path, labels: BookLabels) -> Any:
     Returns
     -------
     nbformat.NotebookNode
+
+    Raises
+    ------
+    TypeError, FileNotFoundError
+        If the labels are none, or the chapter is not there.
     """
     import nbformat
 
+    check_labels(labels)
+    if not path.is_file():
+        raise FileNotFoundError(f"path {path} leads to no file; chapters are book/NAME.ipynb")
     new = nbformat.v4
     source = nbformat.read(path, as_version=4)
     cells = [_introduction(path, labels), _installation(labels)]

@@ -269,6 +269,9 @@ def theorem(label: str, cite: str, method: Callable[..., None], *arguments: Any,
     ✓ eq-clt  theorem  feller1971, illustrated by rate: exponent -0.500 ± ...
     """
     find = _FINDERS.get(method)
+    if not isinstance(cite, str) or not cite:
+        kind = ValueError if isinstance(cite, str) else TypeError
+        raise kind(f"cite must be a key of the bibliography, got {cite!r}")
     if find is None:
         raise TypeError(f"method must be one of {', '.join(f.__name__ for f in _FINDERS)}, got {method!r}")
     _conclude(label, "theorem", partial(find, *arguments, **options), cite=cite, method=method.__name__)
@@ -287,6 +290,9 @@ _FINDERS: dict[Callable[..., None], Callable[..., findings.Findings]] = {
 def _conclude(
     label: str, kind: str, find: Callable[[], findings.Findings], cite: str = "", method: str = ""
 ) -> None:
+    if not isinstance(label, str) or not label:
+        problem = ValueError if isinstance(label, str) else TypeError
+        raise problem(f"label must be that of an equation, such as 'eq-chapter-name', got {label!r:.60}")
     try:
         right, verdicts, summary = find()
     except (CheckFailed, PowerlessCheck) as problem:

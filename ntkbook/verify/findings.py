@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy as sp
 
+from ntkbook._validation import check_number, check_positive
 from ntkbook.verify import numeric, statistical, symbolic
 from ntkbook.verify.verdict import CheckFailed, PowerlessCheck, Verdict
 
@@ -17,6 +18,7 @@ Findings = tuple[Verdict, Callable[[], dict[str, Verdict]], str]
 
 def identity(lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None = None) -> Findings:
     """Compare two expressions exactly."""
+    _check_versions(wrong)
     right = symbolic.decide(lhs, rhs)
 
     def verdicts() -> dict[str, Verdict]:
@@ -37,6 +39,10 @@ def close(
     scale: float | None = None,
 ) -> Findings:
     """Compare two arrays within a tolerance."""
+    _check_versions(wrong)
+    check_positive("rtol", rtol)
+    if scale is not None:
+        check_positive("scale", scale)
     if numeric.shares_storage(actual, expected):
         raise PowerlessCheck("both sides are the same numbers in memory: nothing is compared")
     right = numeric.compare(actual, expected, rtol, scale)
@@ -53,6 +59,8 @@ def bound(
     smaller: Any, larger: Any, *, wrong: Mapping[str, Any] | None = None, rtol: float = 1e-12
 ) -> Findings:
     """Compare the sides of an inequality."""
+    _check_versions(wrong)
+    check_positive("rtol", rtol, zero_allowed=True)
     right = numeric.compare_bound(smaller, larger, rtol)
 
     def verdicts() -> dict[str, Verdict]:
@@ -72,6 +80,9 @@ def rate(
     confidence: float | None = None,
 ) -> Findings:
     """Compare a fitted exponent with the predicted one."""
+    _check_versions(wrong)
+    check_number("exponent", exponent)
+    check_positive("tolerance", tolerance, zero_allowed=True)
     fit = statistical.fit_exponent(x, y, confidence)
     exponent += 0.0  # -0.0 is printed as 0
     reach = fit.half_width + tolerance
@@ -103,6 +114,8 @@ def monte_carlo(
     samples: Any, expected: Any, *, wrong: Mapping[str, Any] | None = None, bias: float = 0.0
 ) -> Findings:
     """Compare a mean over draws with an expectation."""
+    _check_versions(wrong)
+    check_positive("bias", bias, zero_allowed=True)
     estimate = statistical.estimate_mean(samples)
     target = numeric.as_array("expected", expected)
     if target.shape != estimate.mean.shape:
@@ -140,6 +153,12 @@ def definition(
     wrong: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Findings:
     """Compare a function of the book with its definition spelled out."""
+    _check_versions(wrong)
+    check_positive("rtol", rtol)
+    if not callable(code):
+        raise TypeError(f"code must be a named function, got {type(code).__name__}; pass the function itself")
+    if not callable(formula):
+        raise TypeError(f"formula must be a function, got {type(formula).__name__}; spell the definition out")
     name = getattr(code, "__name__", type(code).__name__)
     if name == "<lambda>":
         raise TypeError("code must be the named function that the book uses from here on, not a lambda")
@@ -154,3 +173,8 @@ def definition(
         else close(actual, expected, rtol=rtol, wrong=versions)
     )
     return findings[0], findings[1], f"code: {name}; {findings[2]}"
+
+
+def _check_versions(wrong: object) -> None:
+    if wrong is not None and not isinstance(wrong, Mapping):
+        raise TypeError(f"wrong must be a mapping, got {type(wrong).__name__}; pass {{name: version}}")

@@ -34,7 +34,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}): an empty comparison always holds")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinite entries")
+        raise ValueError(f"{name} holds NaN or infinite entries; remove them, or mend what made them")
     return array
 
 
@@ -69,6 +69,9 @@ def compare_bound(smaller: Any, larger: Any, rtol: float) -> Verdict:
         low, high = as_array("smaller", smaller), as_array("larger", larger)
     except ValueError as problem:
         return Verdict("fails", float("inf"), rtol, str(problem))
+    if low.dtype.kind == "c" or high.dtype.kind == "c":
+        name = "smaller" if low.dtype.kind == "c" else "larger"
+        raise TypeError(f"{name} must hold real numbers, got complex128: complex ones have no order")
     if low.shape != high.shape:
         return Verdict("fails", float("inf"), rtol, f"shapes differ: {low.shape} and {high.shape}")
     size = float(np.abs(high).max())

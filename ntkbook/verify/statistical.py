@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ntkbook._validation import check_number
 from ntkbook.verify.numeric import as_array
 
 # A statistical check that is true may fail by chance; this is how often, over all its entries.
@@ -63,9 +64,14 @@ def fit_exponent(x: Any, y: Any, confidence: float | None = None) -> Fit:
     if y.ndim not in (1, 2) or len(y) != len(x):
         raise ValueError(f"y must have shape ({len(x)},) or ({len(x)}, draws), got {y.shape}")
     if (x <= 0).any() or (y <= 0).any():
-        raise ValueError("x and y must be positive: an exponent is fitted on logarithms")
+        least = min(float(x.min()), float(y.min()))
+        raise ValueError(
+            f"x and y must be positive, but their least is {least:.3g}: an exponent is fitted on logarithms"
+        )
     if np.ptp(x) == 0:
-        raise ValueError("x must not be constant")
+        raise ValueError(f"x must not be constant, but all are {x[0]:.3g}; take different points")
+    if confidence is not None and not 0 < check_number("confidence", confidence) < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     log_x = np.log(x) - np.log(x).mean()
     log_y = np.log(y).reshape(len(x), -1)  # (n, R)
     slopes = log_x @ log_y / (log_x @ log_x)  # (R,)
@@ -105,14 +111,27 @@ class Estimate:
 
     def distance(self, value: Any) -> float:
         """Return the largest |mean - value| in standard errors."""
-        return self.in_errors(self.mean - as_array("value", value))
+        return self.in_errors(self.mean - self._like_mean("value", value))
 
     def separation(self, first: Any, second: Any) -> float:
         """Return the largest distance of two values in standard errors: the power to tell them apart."""
-        return self.in_errors(as_array("first", first) - as_array("second", second))
+        return self.in_errors(self._like_mean("first", first) - self._like_mean("second", second))
+
+    def _like_mean(self, name: str, value: Any) -> NDArray[Any]:
+        """Return a value of the mean's shape; nothing is broadcast."""
+        array = as_array(name, value)
+        if array.shape != self.mean.shape:
+            raise ValueError(f"{name} must have the shape {self.mean.shape} of the mean, got {array.shape}")
+        return array
 
     def in_errors(self, difference: Any) -> float:
         """Return the largest |difference| over the entries, in standard errors."""
+        difference = as_array("difference", difference)
+        if difference.shape not in ((), self.mean.shape):
+            raise ValueError(
+                f"difference must be a number or have the shape {self.mean.shape} of the mean, got "
+                f"{difference.shape}"
+            )
         # An entry that does not vary between draws still carries rounding errors.
         floor = 1e-13 * max(float(np.abs(self.mean).max()), 1e-300)
         return float((np.abs(difference) / np.maximum(self.standard_error, floor)).max())

@@ -24,19 +24,32 @@ _TRIALS = 4
 _AGREE = sp.Float(10) ** (-25)
 
 
-def entries(expression: Any) -> list[sp.Expr]:
-    """Return a SymPy scalar, matrix or sequence as a flat list of scalar expressions."""
+def entries(expression: Any, name: str = "an entry") -> list[sp.Expr]:
+    """Return a SymPy scalar, matrix or sequence as a flat list of scalar expressions.
+
+    Raises
+    ------
+    TypeError
+        Naming the argument, if it is none of these.
+    """
     if isinstance(expression, bool):
-        raise TypeError("expected a SymPy expression, got a bool: pass the two sides, not their comparison")
+        raise TypeError(f"{name} must be a SymPy expression, got a bool; pass the two sides")
     if isinstance(expression, (list, tuple)):
-        return [entry for item in expression for entry in entries(item)]
-    expression = sp.sympify(expression)
+        return [entry for item in expression for entry in entries(item, name)]
+    try:
+        expression = sp.sympify(expression)
+    except sp.SympifyError:
+        raise TypeError(
+            f"{name} must be a SymPy expression, got {expression!r}; build one of symbols"
+        ) from None
     if isinstance(expression, sp.MatrixExpr):
         expression = expression.as_explicit()
     if isinstance(expression, (sp.MatrixBase, sp.NDimArray)):
         return [sp.sympify(entry) for entry in sp.flatten(expression)]
     if not isinstance(expression, sp.Expr):
-        raise TypeError(f"expected a SymPy expression, got {type(expression).__name__}: pass the two sides")
+        raise TypeError(
+            f"{name} must be a SymPy expression, got {type(expression).__name__}; pass the two sides"
+        )
     return [expression]
 
 
@@ -61,7 +74,7 @@ def decide(lhs: Any, rhs: Any) -> Verdict:
     """
     if shape(lhs) != shape(rhs):
         return Verdict("fails", float("inf"), 0.0, f"shapes differ: {shape(lhs)} and {shape(rhs)}")
-    pairs = list(zip(entries(lhs), entries(rhs), strict=True))
+    pairs = list(zip(entries(lhs, "lhs"), entries(rhs, "rhs"), strict=True))
     rng = random.Random(0)
     for left, right in pairs:
         found = _counterexample(left, right, rng)
