@@ -21,8 +21,11 @@ HANDED    := $(if $(HOMEWORK),_exec/assignments/.handed_out)
 PAGES     := _build/html/.built
 SEEDED    := $(foreach seed,$(shell seq 101 $$((100 + $(N)))),$(CHAPTERS:book/%.ipynb=_seeds/$(seed)/%.passed))
 
+# The printed book needs these packages of Debian, besides a few minutes.
+TEX := texlive-xetex texlive-latex-extra texlive-fonts-recommended latexmk fonts-texgyre fonts-texgyre-math fonts-dejavu
+
 .DELETE_ON_ERROR:
-.PHONY: help install lock licences book executed test seeds seeded mutate mutate-book colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
+.PHONY: help install lock licences book executed pdf epub test seeds seeded mutate mutate-book colab assignments versions lint types serve bench bench-gpu table1 small-data vendor clean accept-equations FORCE
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -87,6 +90,32 @@ $(PAGES): $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
 		-n -W --keep-going --quiet
 	@touch $@
 	@rm _build/.building
+
+pdf: $(INSTALLED)  ## the book on paper: _build/ntkbook.pdf (needs xelatex and latexmk)
+	@command -v xelatex > /dev/null && command -v latexmk > /dev/null || { \
+		echo "make pdf needs xelatex and latexmk: apt-get install $(TEX)" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -j$(JOBS) executed
+	@$(MAKE) --no-print-directory _build/ntkbook.pdf
+
+epub: $(INSTALLED)  ## the book for e-readers: _build/ntkbook.epub (needs chromium)
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || { \
+		echo "make epub needs a browser, in which MathJax turns formulas into MathML: apt-get install chromium" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -j$(JOBS) executed
+	@$(MAKE) --no-print-directory _build/ntkbook.epub
+
+# LaTeX goes on without a letter that no font has and without the target of a reference: not here.
+_build/ntkbook.pdf: $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
+	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output _build/pdf \
+		--builder latex -n -W --keep-going --quiet
+	cd _build/pdf/_build/latex && latexmk -pdfxe -interaction=nonstopmode -halt-on-error ntkbook.tex > latexmk.out 2>&1 \
+		|| { tail -30 latexmk.out; exit 1; }
+	@! grep -E "Missing character|LaTeX Warning: .* undefined" _build/pdf/_build/latex/ntkbook.log
+	@cp _build/pdf/_build/latex/ntkbook.pdf $@
+
+_build/ntkbook.epub: $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
+	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output _build/epub \
+		--builder custom --custom-builder epub -n -W --keep-going --quiet
+	@cp _build/epub/_build/epub/ntkbook.epub $@
 
 test: lint types book  ## everything: lint, types, chapters, pages, and all tests
 	$(BIN)/pytest -n $(JOBS)
