@@ -243,7 +243,7 @@ def block_kernel(kernel: KernelFunction | torch.nn.Module, *conditions: tuple[Op
     (torch.Size([7, 7]), True)
     """
     if not conditions:
-        raise ValueError("conditions is empty, got no pair; pass at least one (operator, points)")
+        raise ValueError("conditions is empty, got no pair; pass at least one condition, (operator, points)")
     for i, condition in enumerate(conditions):
         if not isinstance(condition, tuple) or len(condition) != 2:
             raise TypeError(

@@ -219,7 +219,7 @@ def test_posterior_shows_given_functions_and_takes_variances(axes: Any) -> None:
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
-    ("spectrum", {"eigenvalues": [-1.0, 0.0]}, "no eigenvalue is positive, the largest is 0"),
+    ("spectrum", {"eigenvalues": [-1.0, 0.0]}, "the largest of one is 0"),
     ("spectrum", {"eigenvalues": [1.0, np.nan]}, "eigenvalues holds 1 entries that are NaN"),
     ("spectrum", {"eigenvalues": np.ones((2, 2, 2))}, "eigenvalues must have 1 or 2 axes"),
     ("spectrum", {"eigenvalues": []}, "eigenvalues is empty"),
@@ -318,7 +318,7 @@ ANIMATION_REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"stills": [4]}, "stills must name frames from 0 to 3"),
     ({"stills": []}, "stills must name frames"),
     ({"alt": "A plot"}, "alt must describe"),
-    ({"pause": 0}, "pause and dpi must be positive"),
+    ({"pause": 0}, "pause must be finite and positive, got 0"),
 ]
 
 

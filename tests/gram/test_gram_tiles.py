@@ -93,7 +93,7 @@ def test_progress_bar_shows_the_time_left(capsys):
         ({"x1": torch.tensor(1.0)}, ValueError, "first axis"),
         ({"tile_size": 0}, ValueError, "tile_size must be a positive integer, got 0"),
         ({"tile_size": 2.5}, ValueError, "tile_size must be a positive integer"),
-        ({"dtype": torch.int64}, ValueError, "dtype must be a floating-point"),
+        ({"dtype": torch.int64}, TypeError, "dtype must be a real floating-point"),
     ],
 )
 def test_bad_input(change, error, message):
