@@ -95,7 +95,8 @@ def units(statements: Iterable[ast.stmt], control: frozenset[str] = frozenset())
                 for item in statement.items:
                     stored = _stored(item.optional_vars) if item.optional_vars else frozenset()
                     yield Unit(item.context_expr, stored, free(item.context_expr) | control, False)
-                yield from units(statement.body, control)
+                within = frozenset().union(*(free(item.context_expr) for item in statement.items))
+                yield from units(statement.body, control | within)
             case ast.Assign():
                 for target, value in _pairs(statement.targets, statement.value):
                     yield Unit(value, _stored(target), free(value) | _reads(target) | control)

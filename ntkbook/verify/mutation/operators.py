@@ -13,8 +13,8 @@ rand randn rand_like randn_like randint randperm standard_normal normal uniform 
 manual_seed seed Generator zeros ones eye empty full zeros_like ones_like linspace logspace geomspace
 meshgrid reshape view expand unsqueeze squeeze stack cat concatenate flatten chunk split repeat tile
 round print isinstance len symbols Symbol Function IndexedBase mlp Dense Conv Sequential minimize
-minimize_scalar nsolve quad solve_ivp leggauss hermgauss brentq clamp clip Linear Conv2d topk lstsq pinv
-triu_indices tril_indices evalf N set enumerate
+minimize_scalar nsolve quad solve_ivp leggauss hermgauss subplots brentq clamp clip Linear Conv2d topk
+lstsq pinv triu_indices tril_indices evalf N set enumerate
 """
 _NO_FORMULA = frozenset(_OTHER_CALLS.split())
 _JOINING = ("stack", "cat", "concatenate")
@@ -129,6 +129,9 @@ def _walk(node: Any, place: Place, role: str) -> Iterator[Change]:
         case ast.UnaryOp(op=ast.USub()):
             if role == "index" and isinstance(node.operand, ast.Constant):
                 yield _change("index", place, node, ast.UnaryOp(ast.USub(), _plus(node.operand, 1)))
+                return
+            if role == "axis":
+                yield _change("index", place, node, ast.Constant(0))
                 return
             yield _change("sign", place, node, node.operand)
             yield from _walk(node.operand, Place(node, "operand"), role)
