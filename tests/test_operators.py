@@ -368,3 +368,63 @@ def test_refused_by_name(name: str) -> None:
     call, error, message = REFUSED[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def _rbf(a: Tensor, b: Tensor) -> Tensor:
+    return torch.exp(-0.5 * (a[:, None] - b).square().sum(-1))
+
+
+def test_orders_of_the_simplest_operators() -> None:
+    assert [o.order for o in (operators.identity, operators.partial(0), operators.laplacian())] == [0, 1, 2]
+
+
+def test_factors_of_both_sides_multiply_the_kernel() -> None:
+    plain = operators.apply(_rbf, operators.partial(0), operators.laplacian())(X1, X2)
+    numbers = operators.apply(_rbf, 3.0 * operators.partial(0), -2.0 * operators.laplacian())(X1, X2)
+    torch.testing.assert_close(numbers, -6.0 * plain, rtol=1e-12, atol=1e-12)
+
+    def first(x: Tensor) -> Tensor:
+        return 2.0 + x[:, 0]
+
+    def second(x: Tensor) -> Tensor:
+        return 1.0 - 0.5 * x[:, 1]
+
+    kernel = operators.apply(_rbf, first * operators.partial(0), second * operators.laplacian())
+    expected = first(X1)[:, None] * plain * second(X2)
+    torch.testing.assert_close(kernel(X1, X2), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_one_point_has_as_many_coordinates_as_several() -> None:
+    kernel = operators.apply(_rbf, operators.partial(1), operators.partial(1))
+    torch.testing.assert_close(kernel(X1[:1], X2), kernel(X1, X2)[:1])
+
+
+@pytest.mark.parametrize(
+    ("field", "left", "right"), [("ntk", 1, 0), ("ntk", 0, 1), ("nngp", 2, 1)], ids=["left", "right", "third"]
+)
+def test_the_derivative_of_the_very_order_asked_for_must_exist(field: str, left: int, right: int) -> None:
+    # The first derivative of the NTK, and the third of the NNGP covariance, jump where two inputs coincide.
+    of_order = [operators.identity, operators.partial(0), operators.laplacian()]
+    kernel = _kernel(torch.nn.ReLU(), field)
+    with pytest.raises(ValueError, match=f"of order {left + right} jumps"):
+        operators.apply(kernel, of_order[left], of_order[right])(X1)
+    lower = of_order[left - 1] if left else operators.identity
+    right_lower = of_order[right] if left else of_order[right - 1]
+    assert bool(torch.isfinite(operators.apply(kernel, lower, right_lower)(X1)).all())
+
+
+def test_gradients_of_as_many_points_as_fit_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    gradients = operators._Gradients.__call__
+
+    def counted(self: operators._Gradients, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return gradients(self, x)
+
+    n_parameters = sum(p.numel() for p in _NET.parameters())
+    whole = operators.empirical(_NET, X1, X2, _LAP)
+    monkeypatch.setattr(operators._Gradients, "__call__", counted)
+    # Room for three points' gradients in float64: 4 points are taken as 3 and 1, 5 as 3 and 2.
+    monkeypatch.setattr(operators, "_CHUNK_BYTES", 8 * 3 * n_parameters)
+    torch.testing.assert_close(operators.empirical(_NET, X1, X2, _LAP), whole)
+    assert sizes == [3, 3, 2, 1, 3, 2]

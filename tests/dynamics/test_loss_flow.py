@@ -314,6 +314,16 @@ BAD_CONSTRUCTIONS = {
         TypeError,
         r"row of class probabilities.*torch.int64 of shape \(7,\).*one_hot",
     ),
+    "class numbers as floats": (
+        lambda: LossFlow(C["k"], (torch.arange(7) % 2).to(C["k"])),
+        TypeError,
+        r"row of class probabilities.*of shape \(7,\).*one_hot",
+    ),
+    "rows of whole numbers": (
+        lambda: LossFlow(C["k"], functional.one_hot(torch.arange(7) % 2)),
+        TypeError,
+        r"row of class probabilities.*torch.int64 of shape \(7, 2\).*one_hot",
+    ),
     "one column": (lambda: LossFlow(C["k"], C["y"][:, :1]), ValueError, r"two columns.*\(7, 1\).*logistic"),
     "zero-centred": (lambda: LossFlow(C["k"], C["y"] - 0.5), ValueError, r"probabilities.*-0\.5"),
     "rows of sum 2": (lambda: LossFlow(C["k"], 2 * C["y"]), ValueError, "differs from 1 by 1;"),

@@ -110,7 +110,8 @@ def test_separation_is_exact_or_refused():
 
 
 @pytest.mark.parametrize(
-    ("n1", "n2", "pairs", "side"), [(7, 5, 1, None), (7, 5, 6, None), (7, 5, 99, None), (9, 9, 4, 3)]
+    ("n1", "n2", "pairs", "side"),
+    [(7, 5, 1, None), (7, 5, 6, None), (7, 5, 99, None), (3, 20, 31, None), (9, 9, 4, 3)],
 )
 def test_tiles_cover_every_pair_once(n1, n2, pairs, side):
     seen = torch.zeros(n1, n2, dtype=torch.long)

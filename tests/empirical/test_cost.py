@@ -87,3 +87,35 @@ def test_forward_cost_counts_multiply_adds():
     assert forward_cost(Network(net, x), x) == 7 * 5 + 5 * 3
     conv = nn.Conv2d(2, 3, 3)
     assert forward_cost(Network(conv, torch.randn(1, 2, 6, 6)), torch.randn(1, 2, 6, 6)) == 3 * 2 * 9 * 16
+
+
+# G = 2, T = 3, I = 5, O = 7: 70 parameters. N1 = 4, N2 = 6 or, where the kernel is symmetric, 4; K = 2.
+SHAPE = SiteShape(groups=2, positions=3, features=5, channels=7)
+
+
+@pytest.mark.parametrize(("outputs", "pairs"), [("full", 4), ("diagonal", 2), ("mean", 2)])
+def test_costs_are_those_of_the_formulas(outputs, pairs):
+    assert SHAPE.n_parameters == 70
+    terms = 1 if outputs == "mean" else pairs
+    gram = 2 * 3**2 * (5 + pairs * 7 + 24 * terms)
+    assert gram_cost(SHAPE, outputs, 4, 6, 2, False) == 24 * gram
+    assert gram_cost(SHAPE, outputs, 4, 4, 2, True) == 8 * gram
+    gradients = 2 * 70 * (3 + 24)
+    assert gradient_cost(SHAPE, outputs, 4, 6, 2, False) == 10 * gradients + 24 * pairs * 70
+    assert gradient_cost(SHAPE, outputs, 4, 4, 2, True) == 4 * gradients + 8 * pairs * 70
+    # A forward pass of 11 multiply-adds, 13 parameters.
+    assert jacobian_cost(11, 13, outputs, 4, 6, 2, False) == 3 * 10 * 2 * 11 + 24 * pairs * 13
+    assert jacobian_cost(11, 13, outputs, 4, 4, 2, True) == 3 * 4 * 2 * 11 + 8 * pairs * 13
+    assert vector_product_cost(11, 13, outputs, 4, 6, 2, False) == 6 * 2 * (3 * 11 + 24 * 13 + 3 * 4 * 11)
+    assert vector_product_cost(11, 13, outputs, 4, 4, 2, True) == 4 * 2 * (3 * 11 + 24 * 13 + 3 * 2 * 11)
+
+
+def test_what_a_layer_keeps_is_counted():
+    assert not SHAPE.reduces  # gradients of 5 x 7 entries against cotangents of 3 x 7
+    assert SHAPE.stored_entries(2) == 2 * 2 * 7 * 3
+    many_positions = SiteShape(groups=2, positions=20, features=5, channels=7)
+    assert many_positions.reduces
+    assert many_positions.stored_entries(2) == 2 * 2 * 7 * 5
+    assert not SiteShape(groups=2, positions=19, features=5, channels=7).reduces
+    entries = {outputs: SHAPE.gram_entries_per_pair(outputs, 3) for outputs in ("full", "diagonal", "mean")}
+    assert entries == {"full": (18 + 2) * 9, "diagonal": (6 + 2) * 9, "mean": (2 + 2) * 9}

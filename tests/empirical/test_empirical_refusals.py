@@ -40,6 +40,11 @@ def with_nan(x):
 BAD = {
     "not a module": (lambda: empirical_ntk(torch.relu, X), TypeError, "net must be a torch.nn.Module"),
     "not a tensor": (lambda: empirical_ntk(net(), [[1.0, 2.0, 3.0]]), TypeError, "x1 must be a torch.Tensor"),
+    "no output at all": (
+        lambda: empirical_ntk(Fn(lambda linear, x: linear(x)[:, :0]), X),
+        ValueError,
+        r"output is empty: its shape is \(\d, 0\)",
+    ),
     "empty batch": (lambda: empirical_ntk(net(), X[:0]), ValueError, r"x1 is empty: its shape is \(0, 3\)"),
     "empty second batch": (lambda: empirical_ntk(net(), X, X[:0]), ValueError, "x2 is empty"),
     "scalar": (lambda: empirical_ntk(net(), torch.tensor(1.0)), ValueError, "x1 has no batch axis"),

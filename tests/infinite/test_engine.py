@@ -354,7 +354,11 @@ def test_torch_func_transforms():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("module", [torch.nn.ReLU(), torch.nn.LeakyReLU(0.2), nn.ABReLU(0.3, -1.2), nn.Abs()])
+@pytest.mark.parametrize(
+    "module",
+    [torch.nn.ReLU(), torch.nn.LeakyReLU(0.2), nn.ABReLU(0.3, -1.2), nn.ABReLU(0.8, 0.0), nn.Abs()],
+    ids=["relu", "leaky", "two slopes", "left slope", "abs"],
+)
 def test_rectify_equals_the_dual_activation(module, dtype):
     x = torch.cat([rand(5, 3), rand(5, 3), -rand(2, 3), 0 * rand(1, 3), 1e-15 * rand(1, 3), 1e6 * rand(2, 3)])
     x = torch.cat([x, rand(1, 3) + 1e-9]).to(dtype)

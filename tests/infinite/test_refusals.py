@@ -27,6 +27,10 @@ def function(fn, **parts):
     return lambda: (seq(dense(4, 8), Apply(fn, **parts)), VECTORS)
 
 
+def _at_two_places(h):
+    return torch.cat([h, h], 2)
+
+
 def inputs(x1, x2=None):
     return lambda: (dense(4, 8), x1, x2)
 
@@ -184,6 +188,43 @@ REFUSED = {
         lambda: (Apply(lambda x, a, b: torch.cat([a(x), b(x)]), a=dense(4, 8), b=dense(4, 8)), VECTORS),
         "cat",
         "dim >= 1",
+    ),
+    "concatenation of a smaller image": (
+        lambda: (
+            Apply(lambda x, a, b: torch.cat([a(x), b(x)], 1), a=conv(2, 4), b=conv(2, 4, padding="valid")),
+            IMAGES,
+        ),
+        "cat",
+        "must agree outside dimension 1",
+    ),
+    "concatenation of a larger image": (
+        lambda: (
+            Apply(lambda x, a, b: torch.cat([a(x), b(x)], 1), a=conv(2, 4, padding="valid"), b=conv(2, 4)),
+            IMAGES,
+        ),
+        "cat",
+        "must agree outside dimension 1",
+    ),
+    "one branch at two places": (
+        lambda: (
+            Apply(lambda x, a, p: p(_at_two_places(a(x))), a=conv(2, 4), p=nn.GlobalAvgPool2d()),
+            IMAGES,
+        ),
+        "correlated",
+        "end all branches but one with a weight layer",
+    ),
+    "two places with a mean": (
+        lambda: (
+            Apply(
+                lambda x, a, b, p: p(torch.cat([a(x).relu(), b(x).relu()], 2)),
+                a=conv(2, 4),
+                b=conv(2, 4),
+                p=nn.GlobalAvgPool2d(),
+            ),
+            IMAGES,
+        ),
+        "correlated",
+        "end all branches but one with a weight layer",
     ),
     # parameterizations
     "plain layers without w_std": (lambda: (torch.nn.Linear(4, 8), VECTORS), "'0'", "w_std=..."),
