@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--table", type=Path, help="write the table and the equivalent changes to this file")
     options = parser.parse_args(arguments)
-    everything = sorted(options.book.glob("*.ipynb"))
+    everything = sorted(p for p in options.book.glob("*.ipynb") if "verify." in p.read_text(encoding="utf-8"))
     excused = report.equivalents(options.book / report.EQUIVALENTS)
     chapters = {}
     for notebook in options.notebooks or everything:

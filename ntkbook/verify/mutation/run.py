@@ -103,31 +103,56 @@ def mutate(notebook: Path, seconds: float, known: dict[str, Cell]) -> Iterator[C
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
-    import nbformat
     import torch
 
+    pieces = _pieces(notebook)
+    if all(piece.key in known for piece in pieces if piece.key):
+        yield from (known[piece.key] for piece in pieces if piece.key)
+        return
     mpl.use("agg")
     torch.set_num_threads(1)  # a forked process has one thread
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    waiting = ""
+    for piece in pieces:
+        if piece.key in known:
+            yield known[piece.key]
+        elif piece.key:
+            yield _examine(piece, namespace, seconds)
+        with contextlib.redirect_stdout(io.StringIO()):
+            _run(compile(piece.source, piece.name, "exec"), namespace)
+        plt.close("all")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A code cell; with checks, also the code since the last cell with checks, and its hash."""
+
+    name: str
+    source: str
+    since: str
+    key: str
+
+
+def _pieces(notebook: Path) -> list[_Piece]:
+    import nbformat
+
+    pieces, waiting = [], ""
     for index, cell in enumerate(nbformat.read(notebook, as_version=4).cells):
         if cell.cell_type != "code":
             continue
         source = re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.MULTILINE)
         waiting += source + "\n\n"
-        if flow.comparisons(ast.parse(source)):
-            key = hashlib.sha256(waiting.encode()).hexdigest()[:16]
-            yield known[key] if key in known else _examine(waiting, source, namespace, seconds, key)
+        checked = bool(flow.comparisons(ast.parse(source)))
+        key = hashlib.sha256(waiting.encode()).hexdigest()[:16] if checked else ""
+        pieces.append(_Piece(f"{notebook.name}, cell {index}", source, waiting, key))
+        if checked:
             waiting = ""
-        with contextlib.redirect_stdout(io.StringIO()):
-            _run(compile(source, f"{notebook.name}, cell {index}", "exec"), namespace)
-        plt.close("all")
+    return pieces
 
 
-def _examine(waiting: str, last: str, namespace: dict[str, Any], seconds: float, key: str) -> Cell:
-    """Change what the checks of the last cell state, in it and in the cells since the checks before."""
-    statements = ast.parse(waiting).body
-    count = len(ast.parse(last).body)
+def _examine(piece: _Piece, namespace: dict[str, Any], seconds: float) -> Cell:
+    """Change what the checks of a cell state, in it and in the cells since the checks before."""
+    statements = ast.parse(piece.since).body
+    count = len(ast.parse(piece.source).body)
     compared = flow.comparisons(ast.Module(statements[len(statements) - count :], []))
     chosen = _changes(statements, compared)
     none = [c.label for c in compared if not any(c in owners for _, _, owners in chosen)]
@@ -143,7 +168,7 @@ def _examine(waiting: str, last: str, namespace: dict[str, Any], seconds: float,
     where = {id(statement): i for i, statement in enumerate(needed)}
     plan: dict[int, list[tuple[operators.Mutant, list[flow.Comparison]]]] = {}
     spent, taken = 0.0, 0
-    for statement, mutant, owners in _interleaved(chosen, key):
+    for statement, mutant, owners in _interleaved(chosen, piece.key):
         at = where.get(id(statement))
         if at is None or (taken >= 4 and spent + left[at] > seconds):
             continue
@@ -153,7 +178,7 @@ def _examine(waiting: str, last: str, namespace: dict[str, Any], seconds: float,
     if outcomes is None:
         raise RuntimeError(f"{compared[0].label}: the process that makes the changes died")
     labels = tuple(comparison.label for comparison in compared)
-    return Cell(key, labels, tuple(none), len(chosen) - taken, tuple(_numbered(outcomes)))
+    return Cell(piece.key, labels, tuple(none), len(chosen) - taken, tuple(_numbered(outcomes)))
 
 
 def _changes(
