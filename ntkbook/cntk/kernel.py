@@ -126,7 +126,7 @@ def cntk(
     Notes
     -----
     **Engine.** Compiled code by numba on a CPU (as many threads as ``torch.get_num_threads()``, which
-    change no bit of the result), Triton on CUDA; plain PyTorch where neither is installed, or where a
+    change no bit of the result), Triton 3.3 on CUDA; plain PyTorch where neither is installed, or where a
     gradient is wanted.
 
     **Cost.** Pairs x displacements x depth: an image pair has (P Q)^2 pairs of positions for pooling and
@@ -268,11 +268,20 @@ def _engine(first: Tensor, second: Tensor) -> _Engine:
         from ntkbook.cntk import cpu
 
         return cpu.block_sums
-    if first.device.type == "cuda" and find_spec("triton"):
+    if first.device.type == "cuda" and _has_triton():
         from ntkbook.cntk import gpu
 
         return gpu.block_sums
     return reference.block_sums
+
+
+def _has_triton() -> bool:
+    """Tell whether Triton is installed, and can gather in a block: from 3.3 on, which torch 2.7 brings."""
+    if not find_spec("triton"):
+        return False
+    import triton.language
+
+    return hasattr(triton.language, "gather")
 
 
 def _work_dtype(x1: Tensor, readout: str, dtype: torch.dtype | None) -> torch.dtype:

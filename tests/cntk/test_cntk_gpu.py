@@ -6,15 +6,21 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import triton
+import triton.language
 from cntk_engines import pictures, recursion_of, run_engine
 
 HERE = Path(__file__).parent
+needs_gather = pytest.mark.skipif(
+    not hasattr(triton.language, "gather"), reason="needs Triton 3.3, which torch 2.7 brings"
+)
 
 
+@needs_gather
 def test_kernel_agrees_with_the_reference():
     interpret = "0" if torch.cuda.is_available() else "1"
     path = os.pathsep.join([str(HERE), *sys.path])
@@ -63,6 +69,7 @@ def resources(kernel, path):
     return int(registers), int(stack) + int(local)
 
 
+@needs_gather
 @pytest.mark.parametrize("capability", [75, 80, 90])
 @pytest.mark.parametrize(
     ("size", "readout", "budget"), [((32, 32), "gap", 96), ((28, 28), "gap", 96), ((8, 8), "flatten", 128)]
@@ -87,3 +94,11 @@ def test_what_does_not_fit_goes_to_the_reference():
             strict=True,
         ):
             assert torch.equal(ours, expected)
+
+
+def test_an_old_triton_is_left_alone(monkeypatch):
+    from ntkbook.cntk import kernel, reference
+
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), requires_grad=False)
+    monkeypatch.delattr(triton.language, "gather", raising=False)
+    assert kernel._engine(on_gpu, on_gpu) is reference.block_sums
