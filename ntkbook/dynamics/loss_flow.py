@@ -93,7 +93,8 @@ class LossFlow:
     steps. An evaluation of the velocity costs :math:`2N^2K` multiplications on the kernel's device; the
     solver itself runs on the CPU.
 
-    A call of `test` after `train` with the same times and start does not solve again.
+    A call of `test` after `train` with the same times and start does not solve again. Results are not part of
+    any autograd graph.
 
     neural-tangents' ``gradient_descent(loss, k, y, learning_rate, momentum)`` solves the same equations in
     the same unit of time. Its documentation averages the cross-entropy over all NK entries: that is
@@ -113,6 +114,7 @@ class LossFlow:
     tensor([5.2767, 9.9030], dtype=torch.float64)
     """
 
+    @torch.no_grad()
     def __init__(
         self,
         k_train_train: Tensor,
@@ -144,6 +146,7 @@ class LossFlow:
         self._outputs = self._spectrum.eigenvectors * eigenvalues  # (N, N)
         self._solved: tuple[list[float], Tensor, Tensor] | None = None
 
+    @torch.no_grad()
     def train(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs on the training set.
 
@@ -169,6 +172,7 @@ class LossFlow:
         coefficients = self._solve(t, f0_train)
         return (f0_train.to(torch.float64) + at_all_times(self._outputs, coefficients)).to(self._like.dtype)
 
+    @torch.no_grad()
     def test(self, t: float | Tensor, k_test_train: Tensor, f0_test: Tensor, f0_train: Tensor) -> Tensor:
         r"""Predict the outputs at test points.
 
@@ -192,6 +196,7 @@ class LossFlow:
         moved = at_all_times(self._spectrum.cross_modes(k_test_train), self._solve(t, f0_train))
         return (f0_test.to(torch.float64) + moved).to(self._like.dtype)
 
+    @torch.no_grad()
     def loss(self, t: float | Tensor, f0_train: Tensor) -> Tensor:
         """Return the training loss at the times: shape () or (T,), in float64.
 
@@ -207,6 +212,7 @@ class LossFlow:
         values = [self._loss.value(one, self._y) for one in f.reshape(-1, *self._y.shape)]
         return torch.stack(values).reshape(f.shape[:-2])
 
+    @torch.no_grad()
     def time_to_loss(self, level: float, f0_train: Tensor, horizon: float = 1e6) -> float:
         """Return the first time at which the training loss has fallen to ``level``.
 
