@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from myst_nb.sphinx_ import HideCodeCellNode
+from myst_nb.sphinx_ import HideCodeCellNode  # type: ignore[import-untyped]
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
@@ -126,7 +126,7 @@ def _mathml(self: HTML5Translator, node: nodes.Element, *, display: bool) -> str
         return self.builder.mathjax.to_mathml(tex, display=display)  # type: ignore[attr-defined, no-any-return]
     except ValueError as problem:
         log.warning("no MathML: %s", problem, location=node, type="ntkbook")
-        return self.encode(tex)
+        return str(self.encode(tex))
 
 
 def close(app: Sphinx, problem: Exception | None) -> None:
