@@ -1,16 +1,18 @@
 """A Gram matrix on disk that survives the end of its process: a Zarr group with a manifest and a done-map.
 
 Layout of the group: ``gram``, the matrix, one Zarr chunk per tile; ``done``, one number per tile, 0 until
-the tile is on disk and then its checksum plus one; and a manifest among the attributes. Each is written
-to another file and renamed, and ``done`` is written after the tile, so a process killed at any moment
-leaves a store in which every marked tile is whole.
+the tile is on disk and then its checksum plus one; and among the attributes a manifest and the checksum
+of all metadata. Each is written to another file and renamed (by zarr, from 3.1.3 on), and ``done`` is
+written after the tile, so a process killed at any moment leaves a store in which every marked tile is whole.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,8 +55,8 @@ class StoredGram:
         self._group = _open_group(self.path, "r")
         self._array = self._group["gram"]
         manifest = _read_manifest(self.path, self._group)
-        _check_tiles(self.path, self._array, self._group["done"][:], manifest)
-        missing = int((self._group["done"][:] == 0).sum())
+        _check_tiles(self.path, self._array, self._group["marks"], manifest)
+        missing = int((self._group["marks"] == 0).sum())
         if missing:
             raise GramStoreError(
                 f"{self.path} lacks {missing} of its tiles; finish it by calling ntkbook.gram again with "
@@ -140,6 +142,8 @@ class TileWriter:
         self._group: Any = None
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             self._resume()
+        if not self.done().all():
+            self._require_writable()
 
     def _resume(self) -> None:
         group = _open_group(self.path, "r+")
@@ -153,8 +157,22 @@ class TileWriter:
                 f"{self.path} belongs to another run and was left unchanged. What differs: {listing}. "
                 "Use another store, or delete this one"
             )
-        _check_tiles(self.path, group["gram"], group["done"][:], manifest)
+        _check_tiles(self.path, group["gram"], group["marks"], manifest)
         self._group = group
+
+    def _require_writable(self) -> None:
+        """Refuse a place that cannot be written before a tile is computed, which may take hours."""
+        place = self.path.absolute()
+        while not place.is_dir() and place != place.parent:
+            place = place.parent
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise GramStoreError(
+                f"cannot write to {self.path}: {_reason(error)}. Nothing was computed, and what is there was "
+                "left unchanged; make it writable, or use another store"
+            ) from error
 
     def done(self) -> NDArray[np.bool_]:
         """Return which tiles are on disk, (row tiles, column tiles); nothing before the first tile."""
@@ -183,10 +201,9 @@ class TileWriter:
                 self._group["gram"][columns, rows] = values
                 self._group["done"][column, row] = _checksum(values)
         except OSError as error:
-            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
             raise GramStoreError(
-                f"cannot write tile ({row}, {column}) to {self.path}: {reason}. The tiles before it are "
-                "kept; call ntkbook.gram again with the same arguments once this is mended"
+                f"cannot write tile ({row}, {column}) to {self.path}: {_reason(error)}. The tiles before it "
+                "are kept; call ntkbook.gram again with the same arguments once this is mended"
             ) from error
 
     def _create(self, tile: NDArray[Any]) -> None:
@@ -208,10 +225,23 @@ class TileWriter:
             "done", shape=grid, chunks=(1, grid[1]), dtype="int64", compressors=None, fill_value=0
         )
         group.attrs["manifest"] = self._run
+        group.attrs["checksum"] = _checksum_of_metadata(draft, self._run)
         if self.path.exists():
             self.path.rmdir()
         draft.rename(self.path)
         self._group = _open_group(self.path, "r+")
+
+
+def _reason(error: OSError) -> str:
+    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+
+
+def _checksum_of_metadata(path: Path, manifest: dict[str, Any]) -> int:
+    """Cover what says how the chunks are to be read: another dtype or shape would fit the same bytes."""
+    files = [path / name / "zarr.json" for name in ("gram", "done")]
+    return zlib.crc32(
+        b"".join([json.dumps(manifest, sort_keys=True).encode(), *(f.read_bytes() for f in files)])
+    )
 
 
 def _checksum(values: NDArray[Any]) -> int:
@@ -234,7 +264,12 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
         arrays = {name: group[name] for name in ("gram", "done")}
         if not all(isinstance(array, zarr.Array) for array in arrays.values()):
             raise TypeError("an array is missing")
-        return {**arrays, "manifest": group.attrs["manifest"]}
+        attributes = dict(group.attrs)
+        # Stores of the first days have no checksum of their metadata.
+        checksum = _checksum_of_metadata(path, attributes["manifest"])
+        if attributes.get("checksum", checksum) != checksum:
+            raise ValueError("it does not match its checksum")
+        return {**arrays, "marks": arrays["done"][:], "manifest": dict(attributes["manifest"])}
     except Exception as error:  # whatever zarr meets in damaged metadata
         raise GramStoreError(
             f"{path} is no Gram store, or its metadata is damaged ({type(error).__name__}: {error}). It was "
@@ -243,7 +278,7 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
 
 
 def _read_manifest(path: Path, group: Any) -> dict[str, Any]:
-    manifest = dict(group["manifest"])
+    manifest: dict[str, Any] = group["manifest"]
     if manifest.get("format") != _FORMAT:
         raise GramStoreError(
             f"{path} has format {manifest.get('format')!r}, this version reads {_FORMAT}; it was left "
