@@ -154,7 +154,7 @@ def naive_rectify(a, b, q11, q12, q22, ntk):
 )
 def test_a_textbook_formula_breaks_the_limits(monkeypatch, place, wrong):
     """It loses half of the digits of Theta where inputs are equal, on the route without gradients or with."""
-    rows = [row for row in numerics.regimes() if row.title == "coincident"]
+    rows = [row for row in numerics.regimes() if row.title == "coincident" and row.depths == (1,)]
     assert broken_limits({"engines": {}} | numerics.activation("relu", rows)) == []
     monkeypatch.setattr(place, wrong)
     broken = broken_limits({"engines": {}} | numerics.activation("relu", rows))
