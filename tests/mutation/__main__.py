@@ -38,7 +38,7 @@ PARTS = {
 }
 
 # Python's tracer sees nothing of what Numba compiles: any test of the CNTK may notice a mutant there.
-COMPILED = ("ntkbook/cntk/_cpu_kernels.py", "ntkbook/cntk/_lanes.py")
+COMPILED = ("ntkbook/cntk/_cpu_kernels.py", "ntkbook/cntk/_lanes.py", "ntkbook/cntk/polynomials.py")
 # Compiled for a GPU, or interpreted in processes of the tests' own. Not measured, and counted apart.
 ON_A_GPU = ("ntkbook/cntk/gpu.py",)
 

@@ -149,6 +149,9 @@ def test_ledger_and_status_pages(sound: Built) -> None:
     # Each row leads to the line of its own check, also where an equation has several.
     rows = [target for target in re.findall(r'href="([^"]*)"', page) if "#check-" in target]
     assert rows == ["one.html#check-eq-one", "one.html#check-eq-one-2", "three.html#check-eq-two"]
+    for target in rows:
+        name, _, anchor = target.partition(".html#")
+        assert f'id="{anchor}"' in sound.page(name)
     numbers = re.findall(r"<p>([^<]*)</p></td>\s*<td><p>([^<]*)</p>", page)
     assert numbers == [("2e-14", "1e-10"), ("exact", ""), ("1.2", "5")]
     assert re.search(r"not executed", sound.page("status"))
