@@ -240,7 +240,7 @@ def commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    changed = git("status", "--porcelain", "--", "ntkbook", "tests", "book", "pyproject.toml", f":!{RECORD}")
+    changed = git("status", "--porcelain", "--", "ntkbook", "tests", "book", "pyproject.toml", f":!{RECORD.relative_to(ROOT)}")
     return git("rev-parse", "--short", "HEAD") + "+" * bool(changed)
 
 
