@@ -240,7 +240,8 @@ def commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    changed = git("status", "--porcelain", "--", "ntkbook", "tests", "book", "pyproject.toml", f":!{RECORD.relative_to(ROOT)}")
+    paths = ("ntkbook", "tests", "book", "pyproject.toml", f":!{RECORD.relative_to(ROOT)}")
+    changed = git("status", "--porcelain", "--", *paths)
     return git("rev-parse", "--short", "HEAD") + "+" * bool(changed)
 
 
