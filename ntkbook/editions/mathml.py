@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -78,4 +79,27 @@ def _clean(made: str, tex: str) -> str:
     # Formulas contain no text with an equals sign and quotes, so only attributes match.
     bare = re.sub(r'\s(data-[\w-]+|class)="[^"]*"', "", made)
     bare = re.sub(r">\s+<", "><", bare)
+    bare = re.sub(r'<(m[ino]) mathvariant="([a-z-]+)">([^<]*)</m[ino]>', _spell_out, bare)
     return bare.replace("<math ", f'<math alttext="{html.escape(" ".join(tex.split()))}" ', 1)
+
+
+def _spell_out(match: re.Match[str]) -> str:
+    """Write styled letters as the characters that Unicode has for them: readers ignore ``mathvariant``."""
+    tag, variant, text = match.groups()
+    if variant in ("normal", "italic"):
+        return match[0]
+    styled = "".join(_styled(letter, variant) for letter in html.unescape(text))
+    return f"<{tag}>{html.escape(styled)}</{tag}>"
+
+
+def _styled(letter: str, variant: str) -> str:
+    style = (
+        variant.upper() if variant in ("double-struck", "sans-serif") else variant.upper().replace("-", " ")
+    )
+    name = re.sub(r"^(LATIN|GREEK) | LETTER", "", unicodedata.name(letter, ""))
+    for full in (f"MATHEMATICAL {style} {name}", f"{style} {name}"):
+        try:
+            return unicodedata.lookup(full)
+        except KeyError:
+            continue
+    return letter

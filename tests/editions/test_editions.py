@@ -223,3 +223,13 @@ def test_a_formula_that_is_no_tex_is_refused() -> None:
     mathjax._page = Page()
     with pytest.raises(ValueError, match=r"Undefined control sequence \\x: \\x"):
         mathjax.to_mathml(r"\x", display=False)
+
+
+def test_styled_letters_are_characters() -> None:
+    from ntkbook.editions.mathml import _clean
+
+    made = '<math xmlns="m"><mi mathvariant="double-struck">R</mi><mi mathvariant="script">L</mi>'
+    made += '<mi mathvariant="bold">&#x3A3;x</mi><mi mathvariant="normal">d</mi></math>'
+    bare = _clean(made, "x")
+    assert "<mi>ℝ</mi><mi>ℒ</mi><mi>𝚺𝐱</mi>" in bare
+    assert '<mi mathvariant="normal">d</mi>' in bare
