@@ -1,6 +1,7 @@
 """The cost model picks the order of summation, and the route, that measurement finds faster."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from ntkbook.empirical.cost import (
     vector_product_cost,
 )
 from ntkbook.empirical.network import Network
+from ntkbook.empirical.recorder import site_shape
 from ntkbook.empirical.structure import forward_cost
 
 # From "few positions, many weights" to "many positions, few weights", with N and K.
@@ -119,3 +121,11 @@ def test_what_a_layer_keeps_is_counted():
     assert not SiteShape(groups=2, positions=19, features=5, channels=7).reduces
     entries = {outputs: SHAPE.gram_entries_per_pair(outputs, 3) for outputs in ("full", "diagonal", "mean")}
     assert entries == {"full": (18 + 2) * 9, "diagonal": (6 + 2) * 9, "mean": (2 + 2) * 9}
+
+
+def test_a_table_of_embeddings_has_one_feature_for_each_of_its_rows():
+    site = SimpleNamespace(layer=nn.Embedding(10, 4), trainable={"weight"})
+    tokens, cotangents = torch.zeros(2, 1, 3, 1, dtype=torch.long), torch.zeros(2, 1, 3, 4)
+    assert site_shape(site, tokens, cotangents) == SiteShape(1, 3, 10, 4, one_hot=True)
+    site = SimpleNamespace(layer=nn.Linear(10, 4), trainable={"weight"})
+    assert site_shape(site, torch.zeros(2, 1, 3, 10), cotangents) == SiteShape(1, 3, 10, 4)

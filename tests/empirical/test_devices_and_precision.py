@@ -94,6 +94,22 @@ def test_float64_sums_are_exact_for_float32_gradients():
     assert not torch.allclose(plain.double(), exact, rtol=1e-14, atol=1e-12)
 
 
+def test_a_network_of_two_dtypes_may_convert_its_inputs_itself():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 8).double(), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.last(torch.tanh(self.first(x.double())).float())
+
+    torch.manual_seed(0)
+    net, x = Mixed(), torch.randn(4, 6).bfloat16()
+    expected = empirical_ntk(net, x.float())
+    assert torch.equal(empirical_ntk(net, x), expected)
+    assert bool((expected[:, :, 0, 0].diagonal() > 0).all())
+
+
 def test_half_precision_networks_are_served():
     torch.manual_seed(0)
     net, x = (
