@@ -373,12 +373,13 @@ def _check_smooth(kernel: KernelFunction, x: Tensor, order: int) -> None:
         point, tolerance, steps = own, 1e-2, (3e-2, 3e-3)
         value, shift = _across(kernel, point, steps)
     unit = _unit(point)
-    size = float(value.detach().abs().max())
+    size = float(value.detach().abs().max())  # of the j-th derivative, as far as the scale of inputs tells
     for j in range(1, order + 1):
         value = _gradient(value.sum(), shift, create_graph=True)
         right_far, left_far, right_near, left_near = value.tolist()
         jump_far, jump_near = abs(right_far - left_far), abs(right_near - left_near)
-        noise = tolerance * max(abs(right_near), abs(left_near), size / unit**j)
+        size /= unit
+        noise = tolerance * max(abs(right_near), abs(left_near), size)
         if jump_near > max(noise, 0.5 * jump_far) or not bool(torch.isfinite(value).all()):
             raise ValueError(_ROUGH.format(order=order, found=f"that of order {j} jumps by {jump_near:.3g}"))
 

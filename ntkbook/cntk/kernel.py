@@ -14,6 +14,8 @@ from ntkbook._validation import check_alike, check_choice, check_finite, check_p
 from ntkbook.cntk import reference
 from ntkbook.cntk.recursion import Recursion, arora, coincident, ntk_parameterization
 
+# Kernels are of the order of a pixel's square, and their engines divide by it.
+_LEAST_PIXEL = 1e-100
 _Engine = Callable[..., Iterator[tuple[slice, slice, Tensor]]]
 
 
@@ -120,7 +122,8 @@ def cntk(
     Raises
     ------
     TypeError, ValueError
-        For images of the wrong rank, of different channels, sizes, dtypes or devices, or with NaN; an even
+        For images of the wrong rank, of different channels, sizes, dtypes or devices, or with NaN; pixels or
+        kernels out of range; an even
         ``kernel_size``; a depth below 1; ``w_std`` or ``b_std`` with ``convention="arora"``.
 
     Notes
@@ -181,6 +184,12 @@ def cntk(
             layers, layers[0], kernel_size, distinct, readout, positions, channels, trained == "all"
         )
     nngp, ntk = _kernels(x1, x2, recursion, dtype, ("nngp", "ntk") if return_nngp else ("ntk",))
+    for values in (nngp, ntk):
+        if not bool(values.isfinite().all()):
+            raise ValueError(
+                f"the kernel of x1 and x2 exceeds the range of {values.dtype}; divide the images by a number, "
+                "or pass dtype=torch.float64"
+            )
     select = distinct.index(depths[0]) if isinstance(depth, int) else [distinct.index(d) for d in depths]
     return CNTKPair(ntk[select], nngp[select]) if return_nngp else ntk[select]
 
@@ -296,15 +305,27 @@ def _work_dtype(x1: Tensor, readout: str, dtype: torch.dtype | None) -> torch.dt
 
 def _check_images(x1: Tensor, x2: Tensor | None) -> None:
     check_finite("x1", check_tensor("x1", x1, ndim=4))
+    _check_pixels("x1", x1)
     if x2 is None or x2 is x1:
         return
     check_tensor("x2", x2, ndim=4)
     check_alike("x2", x2, "x1", x1)
     check_finite("x2", x2)
+    _check_pixels("x2", x2)
     if x1.shape[1:] != x2.shape[1:]:
         raise ValueError(
             f"x1 and x2 must agree in channels, height and width, got shapes {tuple(x1.shape)} and "
             f"{tuple(x2.shape)}; images are (N, C, H, W)"
+        )
+
+
+def _check_pixels(name: str, x: Tensor) -> None:
+    """Refuse pixels whose squares and products leave the range of float64."""
+    largest = float(x.detach().abs().max())
+    if largest != 0 and not _LEAST_PIXEL <= largest <= 1 / _LEAST_PIXEL:
+        raise ValueError(
+            f"{name} must have its largest pixel between {_LEAST_PIXEL:g} and {1 / _LEAST_PIXEL:g}, or be "
+            f"zero, got {largest:.3g}; multiply the images by a number"
         )
 
 
