@@ -102,6 +102,8 @@ def grade(
         submission = read_submission(path, assignment)
     except UnreadableSubmission as problem:
         return Graded(name, failure=str(problem))
+    except Exception as error:  # one submission never stops the rest
+        return Graded(name, failure=f"the file cannot be read: {type(error).__name__}: {error}")
     target = catalogue.assignment(submission.assignment)
     seed = fresh_seed() if seed is None else seed
     try:

@@ -127,6 +127,7 @@ class Session:
     def _launch(self) -> Channel:
         ours, theirs = socket.socketpair()
         home = self._folder.name
+        os.makedirs(home, exist_ok=True)  # the submission may have removed it
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",

@@ -55,7 +55,7 @@ def read_submission(path: Path, assignment: str | None = None) -> Submission:
     for number, cell in enumerate(notebook["cells"]):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source", "")
-            cells.append((number, "".join(source) if isinstance(source, list) else str(source)))
+            cells.append((number, "".join(map(str, source)) if isinstance(source, list) else str(source)))
     key = assignment or _assignment(notebook, cells)
     if key not in KEYS:
         raise UnreadableSubmission(f"it names the assignment {key!r}; there are {', '.join(KEYS)}")
@@ -102,6 +102,6 @@ def plain_python(source: str) -> str:
         return ""  # another language, or a file to write
     try:
         compile(source, "cell", "exec")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
     return source

@@ -1,0 +1,108 @@
+"""Damaged notebooks, and submissions that attack what surrounds them: a result always comes back."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from answers import solution_source
+
+from ntkbook.assignments.codec import CodecError, decode
+from ntkbook.assignments.grading import grade, grade_all
+from ntkbook.assignments.limits import Limits
+from ntkbook.assignments.submission import Submission, UnreadableSubmission, read_submission
+
+sys.path.append(str(Path(__file__).parents[1] / "gram"))
+from damage import damage_file, damaged_json
+
+
+def notebook(path, *sources):
+    cells = [{"cell_type": "code", "source": source, "metadata": {}} for source in sources]
+    content = {
+        "cells": cells,
+        "metadata": {"ntkbook": {"assignment": "hw1"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def test_a_thousand_damaged_notebooks_are_read_or_named(tmp_path):
+    seen = set()
+    for seed in range(1000):
+        folder = tmp_path / "n"
+        folder.mkdir()
+        path = notebook(folder / "a.ipynb", ["x = 1\n", 'check("hw1/q1", f)'], '%time\nprint("\u00e9")')
+        what = damage_file(path, random.Random(seed))
+        try:
+            seen.add(type(read_submission(path)))
+        except UnreadableSubmission:
+            seen.add(UnreadableSubmission)
+        except Exception as error:
+            pytest.fail(f"seed {seed}: {what}: {error!r}")
+        shutil.rmtree(folder)
+    assert seen == {Submission, UnreadableSubmission}
+
+
+def test_a_thousand_damaged_messages_are_decoded_or_refused():
+    message = {
+        "list": [{"array": "AAAAAAAA8D8=", "dtype": "float64", "shape": [1]}, {"dict": {"a": 1.5}}, "b"]
+    }
+    message["list"].append({"foreign": "Evil"})
+    seen = set()
+    for seed in range(1000):
+        what, text = damaged_json(json.dumps(message), random.Random(seed))
+        try:
+            decode(json.loads(text))
+            seen.add("decoded")
+        except (CodecError, ValueError):
+            seen.add("refused")
+        except Exception as error:
+            pytest.fail(f"seed {seed}: {what}: {error!r}")
+    assert seen == {"decoded", "refused"}
+
+
+def test_a_source_that_no_parser_survives_costs_its_own_cell(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", "-" * 50_000 + "1", "(" * 50_000, "x = '\x00'", "a" + ".a" * 50_000)
+    assert len(read_submission(path).cells) == 4
+
+
+def test_a_reader_that_fails_stops_nothing(tmp_path, monkeypatch):
+    path = notebook(tmp_path / "a.ipynb", "x = 1")
+    monkeypatch.setattr("ntkbook.assignments.grading.read_submission", lambda *_: 1 / 0)
+    (result,) = grade_all([path])
+    assert "ZeroDivisionError" in result.failure
+
+
+ATTACKS = [
+    "import torch\ntorch.set_default_dtype(torch.float64)",
+    solution_source("hw1/q1"),
+    "import os\nos.kill(os.getppid(), 9)",
+    "import os, shutil\nshutil.rmtree(os.getcwd())\nos._exit(0)",
+    "while True:\n    print('x' * 100_000)",
+    "raise KeyboardInterrupt",
+    "import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        time.sleep(600)",
+    "import builtins\nbuiltins.isinstance = builtins.len = lambda *_: True\nbuiltins.print = None",
+]
+
+
+def test_attacks_on_parent_folder_and_output(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", *ATTACKS[:-1])
+    result = grade(path, seed=1, limits=Limits(cell_seconds=2, call_seconds=2, file_bytes=1 << 20))
+    assert not result.failure
+    assert [question.points for question in result.questions] == [10, 0, 0, 0]
+    assert 2 not in result.cell_errors  # what it killed is not the grader
+    assert result.cell_errors[3].startswith("the process ")
+    assert "OSError" in result.cell_errors[4]
+    assert "KeyboardInterrupt" in result.cell_errors[5]
+
+
+def test_patched_builtins_give_no_points(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", ATTACKS[-1], "def descent_step(*_):\n    return True")
+    result = grade(path, seed=1, limits=Limits(cell_seconds=2, call_seconds=2, total_seconds=60, restarts=1))
+    assert result.points == 0
