@@ -261,10 +261,10 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
         )
     try:
         group = zarr.open_group(str(path), mode=mode)
-        arrays = {name: group[name] for name in ("gram", "done")}
+        arrays: dict[str, Any] = {name: group[name] for name in ("gram", "done")}
         if not all(isinstance(array, zarr.Array) for array in arrays.values()):
             raise TypeError("an array is missing")
-        attributes = dict(group.attrs)
+        attributes: dict[str, Any] = dict(group.attrs)
         # Stores of the first days have no checksum of their metadata.
         checksum = _checksum_of_metadata(path, attributes["manifest"])
         if attributes.get("checksum", checksum) != checksum:
