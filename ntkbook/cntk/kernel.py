@@ -187,8 +187,8 @@ def cntk(
     for values in (nngp, ntk):
         if not bool(values.isfinite().all()):
             raise ValueError(
-                f"the kernel of x1 and x2 exceeds the range of {values.dtype}; divide the images by a number, "
-                "or pass dtype=torch.float64"
+                f"the kernel of x1 and x2 exceeds {values.dtype}; divide the images by a number, or pass "
+                "dtype=torch.float64"
             )
     select = distinct.index(depths[0]) if isinstance(depth, int) else [distinct.index(d) for d in depths]
     return CNTKPair(ntk[select], nngp[select]) if return_nngp else ntk[select]

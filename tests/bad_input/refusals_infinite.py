@@ -290,7 +290,7 @@ def of_cntk() -> Iterator[Refusal]:
         ("x1", IMAGES.to(torch.uint8), TypeError, "torch.uint8", ".to(torch.float64)"),
         ("x1", IMAGES[:, :0], ValueError, "(2, 0, 4, 4)", "at least one"),
         ("x1", spoiled(IMAGES), ValueError, "(1, 2, 3, 3)", "remove or replace"),
-        ("x1", IMAGES * 1e160, ValueError, "e+159", "multiply the images"),
+        ("x1", IMAGES * 1e160, ValueError, "1e+160", "multiply the images"),
         ("x1", IMAGES * 1e-300, ValueError, "e-300", "multiply the images"),
         ("x1", IMAGES.float() * 1e30, ValueError, "torch.float32", "dtype=torch.float64"),
         ("x2", IMAGES * 1e200, ValueError, "e+200", "multiply the images"),
