@@ -402,15 +402,18 @@ def test_one_point_has_as_many_coordinates_as_several() -> None:
 @pytest.mark.parametrize(
     ("field", "left", "right"), [("ntk", 1, 0), ("ntk", 0, 1), ("nngp", 2, 1)], ids=["left", "right", "third"]
 )
-def test_the_derivative_of_the_very_order_asked_for_must_exist(field: str, left: int, right: int) -> None:
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_the_derivative_of_the_very_order_asked_for_must_exist(
+    field: str, left: int, right: int, scale: float
+) -> None:
     # The first derivative of the NTK, and the third of the NNGP covariance, jump where two inputs coincide.
     of_order = [operators.identity, operators.partial(0), operators.laplacian()]
     kernel = _kernel(torch.nn.ReLU(), field)
     with pytest.raises(ValueError, match=f"of order {left + right} jumps"):
-        operators.apply(kernel, of_order[left], of_order[right])(X1)
+        operators.apply(kernel, of_order[left], of_order[right])(scale * X1)
     lower = of_order[left - 1] if left else operators.identity
     right_lower = of_order[right] if left else of_order[right - 1]
-    assert bool(torch.isfinite(operators.apply(kernel, lower, right_lower)(X1)).all())
+    assert bool(torch.isfinite(operators.apply(kernel, lower, right_lower)(scale * X1)).all())
 
 
 def test_gradients_of_as_many_points_as_fit_are_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,12 +96,19 @@ def _merge(results: list[dict[str, Any]]) -> Baseline:
     by_module: dict[str, list[str]] = defaultdict(list)
     for result in results:
         bad = set(result["bad"])
-        for test, duration in result["seconds"].items():
-            if test in bad:
-                continue
-            seconds[test] = duration
-            for module, lines in result["lines"].get(test, {}).items():
-                by_module[module].append(test)
+        good = {test: duration for test, duration in result["seconds"].items() if test not in bad}
+        seconds |= good
+        used: dict[str, set[str]] = defaultdict(set)
+        executing: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for name, modules in result["lines"].items():
+            # A file's name stands for its fixtures, which any of its tests may use.
+            tests = good.keys() & {name} if "::" in name else good.keys()
+            for module, lines in modules.items():
+                used[module] |= tests
                 for line in lines:
-                    covering[module, line].append(test)
+                    executing[module, line] |= tests
+        for module, tests in used.items():
+            by_module[module] += sorted(tests)
+        for place, tests in executing.items():
+            covering[place] += sorted(tests)
     return Baseline(seconds, covering, by_module)

@@ -51,6 +51,13 @@ class Selection:
         self.seconds[item.nodeid] = _cpu() - start
         self.switch("")
 
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
+        # What a fixture makes may serve all tests of the file, and not the first alone.
+        self.switch(item.nodeid.partition("::")[0])
+        yield
+        self.switch(item.nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.append(report.nodeid)

@@ -23,12 +23,29 @@ def area(width: float | None, height: float, *, unit: int = 1) -> float:
     return width * height - steps
 
 
+def double(x: float) -> float:
+    return 2 * x
+
+
 def unused(x: float) -> float:
     return x + 1
 '''
 TESTS = """
 import pytest
-from toy.shapes import area
+from toy.shapes import area, double
+
+
+@pytest.fixture(scope="module")
+def twice():
+    return double(3)
+
+
+def test_that_comes_first(twice):
+    assert twice
+
+
+def test_twice(twice):
+    assert twice == 6
 
 
 def test_area():
@@ -66,7 +83,7 @@ def test_arithmetic_is_mutated_and_text_is_not():
     found = list(mutants("toy/shapes.py", SOURCE))
     lines = {mutant.line for mutant in found}
     assert "return width * height - steps" in lines
-    assert {m.function for m in found} == {"area", "unused"}
+    assert {m.function for m in found} == {"area", "double", "unused"}
     # Not the message, not the annotation, not the star between the parameters: only the default of the unit.
     assert not any("raise" in line or '"""' in line for line in lines)
     assert {m.operator for m in found if m.line.startswith("def area")} == {"core/NumberReplacer"}
@@ -98,6 +115,11 @@ def test_a_change_that_no_test_notices_survives(session: Session):
     assert not session.valid(mutant, replace(result, tests_run=0))
     assert not session.valid(mutant, replace(result, module_digest=""))
     assert (session.root / "toy" / "shapes.py").read_text() == SOURCE
+
+
+def test_what_a_fixture_executes_is_covered_by_all_tests_of_the_file(session: Session):
+    result = session.run(find("return 2 * x", "ReplaceBinaryOperator_Mul_Add"))
+    assert (result.outcome, result.by) == ("killed", "tests/test_toy_shapes.py::test_twice")
 
 
 def test_a_change_that_never_ends_is_stopped(session: Session, monkeypatch: pytest.MonkeyPatch):
