@@ -155,7 +155,10 @@ def _on_cluster(
     The kernel and the rows of the data travel once each, as results of tasks: the scheduler can make
     those again when the worker that held them dies, which it cannot for data that were scattered.
     """
+    from concurrent.futures import CancelledError
+
     from distributed import as_completed
+    from distributed.comm import CommClosedError
 
     shipped = client.submit(_same, kernel, pure=False)
     rows = [client.submit(_same, x1[_slice(i, size)], pure=False) for i in range(-(-len(x1) // size))]
@@ -176,7 +179,13 @@ def _on_cluster(
     for _ in range(2 * max(1, sum(client.nthreads().values()))):
         submit()
     for future in in_flight:
-        tile = future.result()
+        try:
+            tile = future.result()
+        except (CommClosedError, CancelledError) as error:
+            raise GramStoreError(
+                f"the cluster's scheduler was lost ({type(error).__name__}). With a store the tiles before "
+                "are kept: call ntkbook.gram again, with another client or without one"
+            ) from error
         submit()
         yield running.pop(future.key), tile
 
