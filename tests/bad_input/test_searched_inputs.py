@@ -7,6 +7,7 @@ A longer search with fresh seeds: ``NTKBOOK_SEARCH=2000 pytest tests/bad_input/t
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from collections.abc import Callable
@@ -133,7 +134,8 @@ def test_empirical_ntk(x1: Tensor, x2: Tensor | None) -> None:
     net, wide = TORCH_NET.to(dtype), torch.nn.Sequential(*TORCH_NET)
     found = result_or_refusal(lambda: ntkbook.empirical_ntk(net, x1, x2))
     if found is not None:
-        shape = (len(x1), len(x1 if x2 is None else x2), 2, 2)
+        n_outputs = 2 * math.prod(x1.shape[1:-1])  # further axes are flattened into the outputs
+        shape = (len(x1), len(x1 if x2 is None else x2), n_outputs, n_outputs)
         inputs = [x1] if x2 is None else [x1, x2]
         check_result(
             found, shape, inputs, lambda: ntkbook.empirical_ntk(wide.double(), *(x.double() for x in inputs))
