@@ -147,8 +147,8 @@ _seeds/%.passed: book/$$(notdir $$*).ipynb _seeds/.package | $(INSTALLED)
 	@touch -r _seeds/$*.ipynb $@
 	@echo "passed _seeds/$*.ipynb" | tee -a _seeds/.now
 
-mutate: $(INSTALLED)  ## SAMPLE=75 SEED=0: change the package's mathematics, count what the tests notice; resumes
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),0) --write
+mutate: $(INSTALLED)  ## SAMPLE=60 SEED=0 LIMIT=60: change the package's mathematics, count what the tests notice; resumes
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(LIMIT),--limit $(LIMIT)) --seed $(or $(SEED),0) --write
 
 mutate-book: $(INSTALLED)  ## change the statements that the book checks, write book/mutants.md; resumes
 	OMP_NUM_THREADS=1 $(BIN)/python -m ntkbook.verify.mutation --seconds $(or $(SECONDS),1.5) --table book/mutants.md

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import date
@@ -41,6 +42,8 @@ PARTS = {
 COMPILED = ("ntkbook/cntk/_cpu_kernels.py", "ntkbook/cntk/_lanes.py", "ntkbook/cntk/polynomials.py")
 # Compiled for a GPU, or interpreted in processes of the tests' own. Not measured, and counted apart.
 ON_A_GPU = ("ntkbook/cntk/gpu.py",)
+
+_LIMIT = 60.0  # CPU seconds of the unchanged tests that a mutant has to pass at most
 
 # Imported once; every mutant is then tried in a fork of this process. The package itself is not among them.
 _PRELOADED = (
@@ -132,18 +135,24 @@ def _report(
     apart = sum(len(list(mutants(name, (session.root / name).read_text()))) for name in ON_A_GPU)
     versions = ", ".join(f"{name} {version(name)}" for name in ("cosmic-ray", "coverage", "torch", "numba"))
     sample = f" SAMPLE={options.sample}" if options.sample else ""
+    limit = f" LIMIT={options.limit:g}" if options.limit != _LIMIT else ""
+    head = ["git", "-C", str(_ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True).stdout.strip()
     survivors = "".join(
         f"\n- `{r.module}`, {r.function}: `{r.line}` → `{r.becomes}`" for p in parts for r in p.survivors
     )
     survivors = f"\nSurvivors:\n{survivors}\n" if survivors else ""
     return f"""# Mutation testing of the package
 
-`make mutate{sample} SEED={options.seed}`, {date.today()}, Python {python_version()}, {versions}.
+`make mutate{sample} SEED={options.seed}{limit}`, {date.today()}, commit {commit}, Python
+{python_version()}, {versions}.
 
 {table(parts, session.known(first=True))}
 
 A mutant is tried with the part's own tests that execute its line, up to {options.limit:g} s of their CPU
-time. "At first" counts what they noticed before any was written for a survivor of the sample.
+time. Those tried are the first of each part in a random order. "Killed at first" counts what the tests
+noticed before any was written for a survivor of the sample; "killed" counts what they notice now, and says
+less about mutants outside the sample.
 Equivalent ones are listed with reasons in `equivalents.toml` and do not enter the score.
 Not measured: the {apart} mutants of `{"`, `".join(ON_A_GPU)}`, which needs a GPU.
 {survivors}"""
