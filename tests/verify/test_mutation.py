@@ -103,7 +103,6 @@ verify.close("eq", left + total + a, right(x) + b, rtol=1e-9, wrong={"sign": -un
 """
     expected = {
         "x + 1",
-        "0",
         "total += k * x",
         "4 * x",
         "x - 5",
