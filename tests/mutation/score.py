@@ -99,14 +99,15 @@ def overall(parts: Iterable[Part]) -> tuple[float, float, float]:
     """
     tried = [part for part in parts if len(part.tried) > part.equivalent]
     total = sum(part.population for part in tried)
-    score = variance = 0.0
+    score = likely = variance = 0.0
     for part in tried:
         weight, draws = part.population / total, len(part.tried) - part.equivalent
         score += weight * part.score
         # One more success and one more failure: a part without survivors has an uncertain score too.
         share = (part.detected + 1) / (draws + 2)
+        likely += weight * share
         variance += weight**2 * share * (1 - share) / draws
-    draws = score * (1 - score) / variance if 0 < score < 1 else sum(len(part.tried) for part in tried)
+    draws = likely * (1 - likely) / variance if tried else 0.0
     return score, *wilson(score * draws, draws)
 
 
