@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -19,10 +20,11 @@ Padding = str | int | Sequence[int]
 def as_tuple(name: str, value: Size, n: int, *, minimum: int = 1) -> tuple[int, ...]:
     """Return ``value`` as ``n`` integers, each at least ``minimum``."""
     entries = tuple(value) if isinstance(value, Sequence) else (value,) * n
-    whole = all(isinstance(e, int) and not isinstance(e, bool) and e >= minimum for e in entries)
+    # NumPy's integers too: sizes often come out of an array.
+    whole = all(isinstance(e, Integral) and not isinstance(e, bool) and e >= minimum for e in entries)
     if len(entries) != n or not whole:
         raise ValueError(f"{name} must be an integer >= {minimum} or {n} of them, got {value!r}")
-    return entries
+    return tuple(int(e) for e in entries)
 
 
 @dataclass(frozen=True)
