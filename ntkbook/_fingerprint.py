@@ -9,6 +9,7 @@ would mix two matrices.
 from __future__ import annotations
 
 import hashlib
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
@@ -92,6 +93,8 @@ def _parts(value: Any) -> Sequence[Any]:
         return [value.co_code, value.co_names, value.co_varnames, value.co_consts]
     if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
         return [getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)]
+    if isinstance(value, re.Pattern):
+        return [value.pattern, value.flags]
     if isinstance(value, Mapping):
         return _items(value)
     if isinstance(value, Set):

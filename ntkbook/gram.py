@@ -158,7 +158,7 @@ def _on_cluster(
     from concurrent.futures import CancelledError
 
     from distributed import as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     shipped = client.submit(_same, kernel, pure=False)
     rows = [client.submit(_same, x1[_slice(i, size)], pure=False) for i in range(-(-len(x1) // size))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -117,3 +118,9 @@ def test_a_network_whose_outputs_cancel_has_a_kernel(dtype: torch.dtype, size: f
 
     x = size * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)).to(dtype)
     assert ntkbook.empirical_ntk(Difference().to(dtype), x).isfinite().all()
+
+
+def test_sizes_that_come_out_of_an_array() -> None:
+    size = np.int64(3)
+    layer = nn.Conv2d(2, 4, size, padding=np.int64(1))
+    assert layer(torch.zeros(1, 2, 5, 5)).shape == (1, 4, 5, 5)
