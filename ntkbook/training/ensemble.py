@@ -63,7 +63,7 @@ class Ensemble:
     state : dict of str to Tensor
         (S, ...), copies of all parameters and buffers.
     n_outputs : int
-        K.
+        How many outputs, K.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class LinearDescent:
     outputs : Tensor, shape (S, N + M, K)
         At initialization; overwritten.
     n_train : int
-        N.
+        How many inputs, N.
     loss : callable
         From outputs (S, N, K) to losses (S,).
     integrator : Integrator

@@ -87,7 +87,7 @@ def train(
     integrator : {"euler", "midpoint"}
         The midpoint rule follows gradient flow to second order in the learning rate.
     n_networks : int
-        S.
+        How many networks, S.
     seed : int
         See above. The caller's random state is left alone.
     trained : {"all", "last_layer"} or callable
