@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ntkbook.infinite import dual_activations, gaussian_pair
-from ntkbook.verify import sphinx_numerics
+from ntkbook.plotting import sphinx_numerics
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "numerics.py"
 spec = importlib.util.spec_from_file_location("numerics", PATH)

@@ -171,7 +171,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from ntkbook.plotting import use_style
+    from ntkbook.plotting.style import use_style
 
     rows = {**report["activations"], **report["engines"]}
     names = report["regimes"]
