@@ -38,7 +38,8 @@ def test_numbers_are_those_of_the_page(html: Path, labels: BookLabels, name: str
             shown = re.sub(r"<[^>]+>", "", text[place:end])
             assert target.name in shown[:4000], f"{label} is not {target.name} on the page"
             compared += 1
-    assert compared > 20
+    # The landing page and the architecture number nothing but their one figure.
+    assert compared > 20 or (name in ("index", "architecture") and compared == 1)
 
 
 @pytest.mark.parametrize("name", notebooks)
