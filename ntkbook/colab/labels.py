@@ -124,11 +124,14 @@ def read_labels(root: Path) -> BookLabels:
     owner, name = repository.split("/")[-2:]
     address = f"https://{owner}.github.io/{name}"
     targets: dict[str, Target] = {}
+    unnumbered: dict[str, int] = defaultdict(int)  # Sphinx counts through all pages without a number
     for page, number in pages(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))):
         cells = list(_cells(root / "book" / page))
         title = re.search(r"^# (.+)$", "\n".join(text for _, text, _ in cells), re.MULTILINE)
         targets[page] = Target(title[1].strip() if title else page, f"{address}/{page}.html")
-        for label, printed, anchor in _labels(cells, str(number) if number else ""):
+        for label, printed, anchor in _labels(
+            cells, str(number) if number else "", defaultdict(int) if number else unnumbered
+        ):
             targets[label] = Target(printed, f"{address}/{page}.html#{anchor}")
     return BookLabels(targets, _citations(root / "book" / "references.bib"), address, repository)
 
@@ -164,9 +167,10 @@ def _cells(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield cell.cell_type, cell.source, cell.metadata
 
 
-def _labels(cells: list[tuple[str, str, dict[str, Any]]], chapter: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (label, printed name, anchor) of every labelled place of a page."""
-    counts: dict[str, int] = defaultdict(int)
+def _labels(
+    cells: list[tuple[str, str, dict[str, Any]]], chapter: str, counts: dict[str, int]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (label, printed name, anchor) of every labelled place of a page, going on from ``counts``."""
 
     def numbered(kind: str) -> str:
         counts[kind] += 1
@@ -178,6 +182,8 @@ def _labels(cells: list[tuple[str, str, dict[str, Any]]], chapter: str) -> Itera
             if "name" in figure:
                 yield figure["name"], f"Fig. {numbered('figure')}", figure["name"]
             continue
+        for name in re.findall(r"^[`:]{3,}\{[\w-]+\}[^\n]*\n:name:[ \t]*(fig-\S+)", text, re.MULTILINE):
+            yield name, f"Fig. {numbered('figure')}", name
         for label, _ in equations_in(text):
             yield label, f"({numbered('equation')})", f"equation-{label}"
         for name, title in re.findall(r"^\(([\w-]+)\)=\n+#+ (.+)$", text, re.MULTILINE):
