@@ -56,6 +56,7 @@ def run(notebook: Any, base: Path, folder: Path, address: str, local: str) -> An
     """
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
 
     python = overlay(folder / "environment", base)
@@ -89,7 +90,10 @@ def run(notebook: Any, base: Path, folder: Path, address: str, local: str) -> An
         # What an unanswered question of an assignment raises; no chapter does.
         allow_error_names=["NotImplementedError"],
     )
-    client.execute(env=environment)
+    try:
+        client.execute(env=environment)
+    finally:  # nbclient ends only a kernel whose manager it made itself
+        run_sync(manager.shutdown_kernel)(now=True)
 
     after = installed(python)
     assert (site_packages(python) / "ntkbook").is_dir(), "the first cell has not installed the package"
