@@ -68,8 +68,9 @@ class Network:
         self.dtype, self.device = together.dtype, together.device
         # Sums differ with the batch size by rounding; a mixed output differs by far more.
         tolerance = min(1e3 * torch.finfo(self.dtype).eps, 0.05)
-        gap, size = float((together[:1] - alone).abs().max()), float(together.abs().max())
-        if gap > tolerance * size and gap > tolerance * self._sensitivity(probe, together):
+        alike = torch.allclose(together[:1], alone, rtol=0.0, atol=tolerance * float(together.abs().max()))
+        gap = (together[:1] - alone).abs().max()
+        if not alike and float(gap) > tolerance * self._sensitivity(probe, together):
             raise ValueError(
                 f"the output of {type(net).__name__} for one sample changes with the other samples of the "
                 "batch, but the kernel of two samples needs a function of one sample: call net.eval(), and "
