@@ -42,6 +42,8 @@ function watchScrolling() {
   new MutationObserver(() => boxes.forEach(update)).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-theme"],
   });
+  // What is folded is not observed while the window changes.
+  window.addEventListener("resize", () => boxes.forEach(update));
 }
 
 // A link into a folded solution unfolds it first.

@@ -57,7 +57,8 @@ class Visit:
             await frame();
             await document.fonts.ready;
             const motions = document.getAnimations().filter(motion => !lasting(motion));
-            await Promise.all(motions.map(motion => motion.finished.catch(() => null)));
+            // Not by their promises: Chromium leaves that of a hidden button's colour open for ever.
+            while (motions.some(motion => motion.playState === "running")) await frame();
             await frame();
             await frame();
         }""")
