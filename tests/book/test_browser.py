@@ -114,7 +114,8 @@ def test_nothing_failed_and_nothing_came_from_elsewhere(visit: Visit) -> None:
 
 
 def test_search_finds_a_chapter(index: Visit) -> None:
-    chapter = next(name for name in pages() if (SOURCE / f"{name}.ipynb").exists())
+    # The landing page is a notebook too, and no chapter.
+    chapter = next(name for name in pages() if name != "index" and (SOURCE / f"{name}.ipynb").exists())
     page: Any = index.page
     word = max(page.locator(f"nav a[href='{chapter}.html']").first.inner_text().split(), key=len)
     page.keyboard.press("Control+k")
