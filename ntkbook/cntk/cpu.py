@@ -188,7 +188,8 @@ def _run(
             same1, same2, upper, *constants, slots, sums,
         )  # fmt: skip
 
-    units = np.arange(-(-problems // plan.groups))
+    # From the last: on a diagonal block a later image meets more of the others, and what is long goes first.
+    units = np.arange(-(-problems // plan.groups))[::-1].copy()
     # A unit's sums have one writer and one place, so the number of threads changes no bit of them.
     shares = np.array_split(units, min(len(units), 8 * torch.get_num_threads()))
     list(pool.map(work, shares))

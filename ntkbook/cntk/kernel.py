@@ -262,7 +262,8 @@ def _kernels(
             if name not in wanted:
                 continue
             if symmetric and rows == columns:
-                block = block.triu() + block.triu(1).mT
+                index = torch.arange(block.shape[-1], device=block.device)
+                block = torch.where(index[:, None] > index, block.mT, block)
             results[name][:, rows, columns] = block.to(result_dtype)
             if symmetric and rows != columns:
                 results[name][:, columns, rows] = block.mT.to(result_dtype)

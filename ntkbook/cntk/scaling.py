@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ntkbook.cntk.recursion import Recursion
@@ -55,10 +56,10 @@ class Scaling:
         )  # g_1: the scaled recursion starts from the bare patch sum
         biases, rescale, unscale = [recursion.biases[0] * gain], [], [0.5 / gain]
         # No scaled variance exceeds that of a picture whose pixels are all the largest.
-        bound = patch_sum(torch.full((1, rows, columns), 4.0 * channels, dtype=torch.float64), q) + biases[0]
+        bound = _window_sums(torch.full((rows, columns), 4.0 * channels, dtype=torch.float64), q) + biases[0]
         for weight, bias in zip(recursion.weights, recursion.biases[1:], strict=True):
             gain_next = gain * 2.0 / weight
-            bound_next = patch_sum(bound, q) + bias * gain_next
+            bound_next = _window_sums(bound, q) + bias * gain_next
             size = float(bound_next.max())
             factor = 1.0 if size < 2.0**40 else 1.0 / _power_of_two(size)
             gain, bound = gain_next * factor, bound_next * factor
@@ -66,6 +67,16 @@ class Scaling:
             biases.append(bias * gain)
             unscale.append(0.5 / gain)
         return cls(pixel, tuple(rescale), tuple(biases), tuple(unscale))
+
+
+def _window_sums(values: Tensor, size: int) -> Tensor:
+    """Return what ``patch_sum`` does for one small picture (P, Q).
+
+    Average pooling starts torch's threads however small its input is, and they wait for the next work at
+    full speed: time that the engine's own threads then lack.
+    """
+    padded = F.pad(values, (size // 2,) * 4)
+    return padded.unfold(0, size, 1).unfold(1, size, 1).sum((-2, -1))
 
 
 def _power_of_two(value: float) -> float:
