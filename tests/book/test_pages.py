@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -86,6 +87,16 @@ def bare_figures(page: Path, soup: Any) -> list[str]:
     ]
 
 
+def raw_markup(page: Path, soup: Any) -> list[str]:
+    """List Markdown that a reader sees as typed: rows of tables, links, roles, fences."""
+    article = soup.find("article") or soup
+    found = []
+    for text in article.find_all(string=re.compile(r"\|[-—]+\||\]\(|```|\{\w[\w:-]*\}`")):
+        if not text.find_parent(["code", "pre", "script", "style"]) and not text.find_parent(class_="math"):
+            found.append(f"{page.name}: raw markup: {text.strip()[:80]}")
+    return found
+
+
 def test_every_page_of_the_contents_was_built(html: Path) -> None:
     assert [name for name in pages() if not (html / f"{name}.html").exists()] == []
 
@@ -100,6 +111,10 @@ def test_nothing_is_loaded_from_elsewhere(html: Path) -> None:
 
 def test_figures_have_captions(html: Path) -> None:
     assert [fault for page in every_page(html) for fault in bare_figures(page, read(page).soup)] == []
+
+
+def test_no_markup_is_left(html: Path) -> None:
+    assert [fault for page in every_page(html) for fault in raw_markup(page, read(page).soup)] == []
 
 
 def test_page_has_one_title_and_a_language(html: Path) -> None:
@@ -172,6 +187,9 @@ PAGE = Path(HTML / "planted.html")
         (foreign_parts, '<script src="a.js?v=1"></script><script src="a.js"></script>', "2 times"),
         (bare_figures, '<article><figure id="f"><img src="a.png"></figure></article>', "f has no caption"),
         (bare_figures, '<div class="cell_output"><img src="a.png"></div>', "in no figure"),
+        (raw_markup, "<p>| part | lines | |---|---| | a | 1 |</p>", "raw markup: | part"),
+        (raw_markup, "<li>see [there](index.md)</li>", "raw markup: see"),
+        (raw_markup, "<p>by {eq}`eq-a`</p>", "raw markup: by"),
     ],
 )
 def test_planted_fault_is_found(html: Path, inspect: Any, fault: str, complaint: str) -> None:
