@@ -10,6 +10,7 @@ PORT   ?= 8000
 N      ?= 3
 
 BIN       := $(VENV)/bin
+LOCKED    := $(BIN)/python -m pip install --quiet --require-hashes --no-deps
 INSTALLED := $(VENV)/.installed
 CHAPTERS  := $(wildcard book/*.ipynb)
 EXECUTED  := $(CHAPTERS:book/%=_exec/%)
@@ -30,15 +31,25 @@ TEX := texlive-xetex texlive-latex-extra texlive-fonts-recommended latexmk fonts
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
 
-install: $(INSTALLED)  ## create .venv with the exact versions of requirements.lock
+install: $(INSTALLED)  ## create .venv with the exact versions of requirements.lock; TORCH=cuda for a GPU
 
-$(INSTALLED): requirements.lock pyproject.toml
+CPU_BUILD := $(VENV)/lib/*/site-packages/torch-*+cpu.dist-info
+REPLACED  := $(if $(filter cuda,$(TORCH)),$(wildcard $(CPU_BUILD)))
+
+$(INSTALLED): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml $(if $(REPLACED),FORCE)
 # An interrupted installation can leave half a package that pip takes for a whole one: begin anew then.
-	$(PYTHON) -m venv $(if $(wildcard $(VENV)/.installing),--clear) $(VENV)
+	$(PYTHON) -m venv $(if $(REPLACED)$(wildcard $(VENV)/.installing),--clear) $(VENV)
 	@touch $(VENV)/.installing
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
-# Where torch is built for CUDA, its own list of exact versions brings the libraries of the device.
-	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+# For Linux the usual registry has torch for CUDA alone. The small build is what pip is asked for first, and
+# what it then takes for the version in the list; where pip finds none, the other one comes with its libraries.
+ifneq ($(TORCH),cuda)
+	@$(LOCKED) -r requirements-cpu.lock > $(VENV)/.torch 2>&1 || { \
+		grep -q "No matching distribution" $(VENV)/.torch || { cat $(VENV)/.torch >&2; exit 1; }; \
+		echo "note: pip finds no build of torch without CUDA, and takes the one with it (5 GB); see README.md" >&2; }
+endif
+	$(LOCKED) -r requirements.lock
+	@ls -d $(CPU_BUILD) > /dev/null 2>&1 || $(LOCKED) -r requirements-cuda.lock
+	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 	@rm $(VENV)/.installing
 

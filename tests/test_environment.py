@@ -1,6 +1,7 @@
 """pyproject.toml, requirements.lock and environment.yml describe one and the same environment."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,16 +19,60 @@ FLOORS = [
     for floor in map(Requirement, group)
     if not floor.marker or floor.marker.evaluate()
 ]
-LOCK = (ROOT / "requirements.lock").read_text()
 PIN = r"([\w.-]+)==(\S+)(?: ; [^\n]+)?"
-PINS = {canonicalize_name(name): version for name, version in re.findall(rf"^{PIN} \\$", LOCK, re.M)}
 
 
-def test_the_lock_is_a_list_of_exact_pins_with_hashes():
+def lock(name):
+    return (ROOT / name).read_text()
+
+
+def pins(name):
+    """Return {package: version} of a list."""
+    return {
+        canonicalize_name(package): version
+        for package, version in re.findall(rf"^{PIN} \\$", lock(name), re.M)
+    }
+
+
+PINS = pins("requirements.lock")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock"])
+def test_a_lock_is_a_list_of_exact_pins_with_hashes(name):
     entry = rf"{PIN} \\\n(?:    --hash=sha256:[0-9a-f]{{64}} \\\n)*    --hash=sha256:[0-9a-f]{{64}}\n"
-    entries = "".join(line for line in LOCK.splitlines(keepends=True) if not line.startswith("#"))
+    entries = "".join(line for line in lock(name).splitlines(keepends=True) if not line.startswith("#"))
     assert re.fullmatch(f"(?:{entry})+", entries)
-    assert "--require-hashes --no-deps -r requirements.lock" in (ROOT / "Makefile").read_text()
+
+
+def test_nothing_is_installed_without_a_hash():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.findall(r"pip install (?!.*--require-hashes)(.*)", makefile) == [
+        "--quiet --no-deps --no-build-isolation --editable ."
+    ]
+
+
+def test_both_builds_of_torch_are_of_the_pinned_version():
+    assert pins("requirements-cpu.lock") == {"torch": PINS["torch"] + "+cpu"}
+    hashes = [
+        set(re.findall("sha256:.*[0-9a-f]", lock(name)))
+        for name in ("requirements-cpu.lock", "requirements.lock")
+    ]
+    assert not set.intersection(*hashes), "with TORCH=cuda pip could take the small build"
+
+
+def test_what_torch_asks_for_with_cuda_is_pinned():
+    from importlib import metadata
+
+    libraries = pins("requirements-cuda.lock")
+    assert not libraries.keys() & PINS.keys()
+    asked = [
+        line
+        for line in map(Requirement, metadata.requires("torch") or [])
+        if re.match("nvidia|cuda", line.name) and (not line.marker or line.marker.evaluate())
+    ]
+    # The small build asks for none of them.
+    assert bool(asked) == (sys.platform == "linux" and "+cpu" not in metadata.version("torch"))
+    assert {canonicalize_name(line.name) for line in asked} <= libraries.keys()
 
 
 @pytest.mark.parametrize("floor", FLOORS, ids=str)
@@ -50,8 +95,9 @@ def test_the_installed_versions_are_the_pinned_ones():
     from importlib import metadata
 
     installed = {canonicalize_name(d.name): d.version.split("+")[0] for d in metadata.distributions()}
+    wanted = PINS | pins("requirements-cuda.lock")
     differing = {
-        name: (pin, installed[name]) for name, pin in PINS.items() if installed.get(name, pin) != pin
+        name: (pin, installed[name]) for name, pin in wanted.items() if installed.get(name, pin) != pin
     }
     assert differing == {}
 

@@ -27,7 +27,14 @@ esac
 @pytest.fixture
 def project(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.lock", "pyproject.toml", "_config.yml", "_toc.yml"):
+    for name in (
+        "requirements.lock",
+        "requirements-cpu.lock",
+        "requirements-cuda.lock",
+        "pyproject.toml",
+        "_config.yml",
+        "_toc.yml",
+    ):
         (tmp_path / name).write_text(name)
     for name in ("book/01_a.ipynb", "book/02_b.ipynb", "book/page.md", "ntkbook/one.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

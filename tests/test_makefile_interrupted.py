@@ -44,7 +44,8 @@ jupyter-book*)
         put "_build/html/$source" "_exec/$source"
     done ;;
 *"-m venv --clear"*) rm -rf .venv/lib ;;
-*"pip install"*) put .venv/lib/package README ;;
+*"pip install"*"-r "*) put ".venv/lib/$last" "$last" ;;
+*"pip install"*) put .venv/lib/package pyproject.toml ;;
 *"student"*)
     rm -f "$last"/hw?.ipynb
     for name in hw1 hw2; do put "$last/$name.ipynb" "book/assignments/$name.ipynb"; done ;;
@@ -53,7 +54,14 @@ esac
 """
 FILES = ["book/01_a.ipynb", "book/02_b.ipynb", "book/page.md", "book/part/page.md", "ntkbook/one.py"]
 FILES += ["book/assignments/hw1.ipynb", "book/assignments/hw2.ipynb"]
-FILES += ["requirements.lock", "pyproject.toml", "_config.yml", "_toc.yml"]
+FILES += [
+    "requirements.lock",
+    "requirements-cpu.lock",
+    "requirements-cuda.lock",
+    "pyproject.toml",
+    "_config.yml",
+    "_toc.yml",
+]
 
 
 def new_project(folder, installed=True):

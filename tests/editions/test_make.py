@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(("goal", "needs"), [("pdf", "texlive-xetex"), ("epub", "chromium")])
 def test_a_missing_program_is_named(tmp_path: Path, goal: str, needs: str) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.lock", "pyproject.toml", ".venv/.installed"):
+    for name in (
+        "requirements.lock",
+        "requirements-cpu.lock",
+        "requirements-cuda.lock",
+        "pyproject.toml",
+        ".venv/.installed",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     programs = tmp_path / "programs"
