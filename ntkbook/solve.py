@@ -56,7 +56,7 @@ def solve(
     -------
     Tensor
         :math:`\alpha`, of the shape of ``targets``; of the dtype of ``gram``, or float64 by conjugate
-        gradients.
+        gradients; on the device of ``gram``, which is the CPU for a stored matrix.
 
     Raises
     ------
@@ -105,7 +105,9 @@ def solve(
         _check_symmetric(gram)
     columns = targets if targets.ndim == 2 else targets[:, None]
     if method == "cg" or (method == "auto" and isinstance(gram, StoredGram)):
-        solution = _conjugate_gradients(gram, columns.double(), diag_reg, tolerance, max_iterations, rank)
+        device = "cpu" if isinstance(gram, StoredGram) else gram.device
+        columns = columns.to(device, torch.float64)
+        solution = _conjugate_gradients(gram, columns, diag_reg, tolerance, max_iterations, rank)
     else:
         matrix = gram.tensor() if isinstance(gram, StoredGram) else gram
         solution = _cholesky(matrix, columns.to(matrix), diag_reg)
@@ -172,11 +174,12 @@ def _conjugate_gradients(
     size = targets.norm(dim=0)
     size = torch.where(size > 0, size, 1.0)
     solution, residual = torch.zeros_like(targets), targets.clone()
+    worst = float((residual.norm(dim=0) / size).max())
+    if worst <= tolerance:
+        return solution
     search = preconditioned = precondition(residual)
     weight = (residual * preconditioned).sum(0)
     for _ in range(max_iterations):
-        if bool(((residual.norm(dim=0) / size) <= tolerance).all()):
-            return solution
         image = product(search)
         curvature = (search * image).sum(0)
         active = weight > 0
@@ -188,13 +191,15 @@ def _conjugate_gradients(
         step = torch.where(active, weight / torch.where(active, curvature, 1.0), 0.0)
         solution = solution + step * search
         residual = residual - step * image
+        worst = float((residual.norm(dim=0) / size).max())
+        if worst <= tolerance:
+            return solution
         preconditioned = precondition(residual)
         weight_next = (residual * preconditioned).sum(0)
         search = (
             preconditioned + torch.where(active, weight_next / torch.where(active, weight, 1.0), 0.0) * search
         )
         weight = weight_next
-    worst = float((residual.norm(dim=0) / size).max())
     raise LinAlgError(
         f"conjugate gradients reached a relative residual of {worst:.3g}, not {tolerance:g}, in "
         f"{max_iterations} iterations. Pass a larger diag_reg, rank or max_iterations"

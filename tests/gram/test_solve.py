@@ -1,5 +1,7 @@
 """Cholesky with graded jitter, and conjugate gradients on matrices that stay on disk."""
 
+import importlib
+
 import pytest
 import torch
 from gram_cases import data, rbf
@@ -60,6 +62,31 @@ def test_zero_targets_and_exact_columns():
     expected = torch.zeros(10, 2, dtype=torch.float64)
     expected[3, 1] = 1
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+
+
+def test_the_residual_is_looked_at_after_the_last_iteration():
+    # With the rank of the matrix the preconditioner is its inverse: one iteration does it.
+    x = data(10)
+    gram = rbf(x, x)
+    ours = ntkbook.solve(gram, targets(10), method="cg", max_iterations=1)
+    torch.testing.assert_close(gram @ ours, targets(10), rtol=1e-7, atol=1e-7)
+    with pytest.raises(RuntimeError, match="in 1 iterations"):
+        ntkbook.solve(gram, targets(10), method="cg", max_iterations=1, rank=1)
+
+
+@pytest.mark.parametrize("method", ["cholesky", "cg"])
+def test_targets_are_moved_to_the_matrix(method, tmp_path, monkeypatch):
+    # Meta tensors stand for those on a GPU. They have no values: what looks at them is cut out.
+    solver = importlib.import_module("ntkbook.solve")
+    for name in ("check_finite", "_check_symmetric"):
+        monkeypatch.setattr(solver, name, lambda *arguments: None)
+    for name in ("_cholesky", "_conjugate_gradients"):
+        monkeypatch.setattr(solver, name, lambda gram, columns, *options: columns)
+    gram = rbf(data(10), data(10))
+    assert ntkbook.solve(gram.to("meta"), targets(10), method=method).is_meta
+    stored = ntkbook.gram(rbf, data(10), store=tmp_path / "g", progress=False)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        ntkbook.solve(stored, targets(10).to("meta"), method=method)
 
 
 def test_jitter_is_graded_and_named():
