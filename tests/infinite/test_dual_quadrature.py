@@ -214,7 +214,15 @@ def test_series_and_double_integral_agree(case: Case, scale: float) -> None:
         error = (by_series - by_integral.reshape(by_series.shape)).abs() / (size[:, None] * size[None])
         # The cube inside the approximate GELU makes it change faster than the others.
         ordinary = 1e-9 if case.name == "gelu_tanh" else 1e-11
-        assert error.max() < (ordinary if scale <= 5 else 1e-7)
+        assert error.max() < (ordinary if scale <= 5 else 1e-7) + _lost_by_torch(case, scale)
+
+
+def _lost_by_torch(case: Case, scale: float) -> float:
+    """Return the error of the ELU itself: PyTorch 2.6 takes exp(x) - 1, later ones expm1."""
+    x = -scale * torch.logspace(-1, 1, 20, dtype=torch.float64)
+    if case.name != "elu" or torch.equal(case.module(x), torch.expm1(x)):
+        return 0.0
+    return torch.finfo(torch.float64).eps / scale
 
 
 def test_series_settles_most_ordinary_pairs_and_says_which() -> None:
