@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,8 @@ def gram(
     ------
     GramStoreError
         If the store belongs to other data, another kernel, dtype, tile size or version (with what
-        differs), is corrupt, or cannot be written (a full disk). Nothing that is in it is lost.
+        differs), is corrupt, or cannot be written (a full disk), or if the cluster's scheduler is lost.
+        Nothing that is in it is lost.
     ValueError, TypeError
         If the kernel returns another shape than (n, m, ...), NaN, or no tensor.
 
@@ -155,18 +158,10 @@ def _on_cluster(
     The kernel and the rows of the data travel once each, as results of tasks: the scheduler can make
     those again when the worker that held them dies, which it cannot for data that were scattered.
     """
-    from concurrent.futures import CancelledError
-
     from distributed import as_completed
-    from distributed.comm.core import CommClosedError
 
-    shipped = client.submit(_same, kernel, pure=False)
-    rows = [client.submit(_same, x1[_slice(i, size)], pure=False) for i in range(-(-len(x1) // size))]
-    columns = rows
-    if x2 is not x1:
-        columns = [client.submit(_same, x2[_slice(j, size)], pure=False) for j in range(-(-len(x2) // size))]
-    waiting, running = iter(tiles), {}
-    in_flight = as_completed()  # type: ignore[no-untyped-call]
+    waiting = iter(tiles)
+    running: dict[str, _Tile] = {}
 
     def submit() -> None:
         tile = next(waiting, None)
@@ -175,19 +170,39 @@ def _on_cluster(
             running[future.key] = tile
             in_flight.add(future)  # type: ignore[no-untyped-call]
 
-    # Enough to keep every thread busy while results travel; more would only fill the workers' memory.
-    for _ in range(2 * max(1, sum(client.nthreads().values()))):
-        submit()
+    with _loss_named(client):
+        in_flight = as_completed(loop=client.loop)  # type: ignore[no-untyped-call]
+        shipped = client.submit(_same, kernel, pure=False)
+        rows = [client.submit(_same, x1[_slice(i, size)], pure=False) for i in range(-(-len(x1) // size))]
+        columns = rows
+        if x2 is not x1:
+            columns = [
+                client.submit(_same, x2[_slice(j, size)], pure=False) for j in range(-(-len(x2) // size))
+            ]
+        # Enough to keep every thread busy while results travel; more would only fill the workers' memory.
+        for _ in range(2 * max(1, sum(client.nthreads().values()))):
+            submit()
     for future in in_flight:
-        try:
+        if future.status == "error":
+            future.result()  # raises what the kernel raised, or that its workers died
+        with _loss_named(client):
             tile = future.result()
-        except (CommClosedError, CancelledError) as error:
-            raise GramStoreError(
-                f"the cluster's scheduler was lost ({type(error).__name__}). With a store the tiles before "
-                "are kept: call ntkbook.gram again, with another client or without one"
-            ) from error
-        submit()
+            submit()
         yield running.pop(future.key), tile
+
+
+@contextmanager
+def _loss_named(client: Any) -> Iterator[None]:
+    """Name the loss of the scheduler, which a client tells by many an error, or by its state alone."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError | CancelledError) and client.status == "running":
+            raise
+        raise GramStoreError(
+            f"the cluster's scheduler was lost ({type(error).__name__}). With a store the tiles before "
+            "are kept: call ntkbook.gram again, with another client or without one"
+        ) from error
 
 
 def _same(value: Any) -> Any:

@@ -52,6 +52,12 @@ def test_several_outputs(on_disk, tmp_path):
         store = {"store": tmp_path / name} if on_disk else {}
         ours = ntkbook.gram(kernel, x, tile_size=4, progress=False, **store)
         torch.testing.assert_close(ours[:], kernel(x, x))
+        if on_disk:
+            for n, size in ((8, 4), (9, 4)):  # the second has a ragged last tile
+                again = {"store": tmp_path / f"{name}{n}", "tile_size": size, "progress": False}
+                diagonal = ntkbook.gram(kernel, x[:n], **again).diagonal()
+                pairs = [kernel(x[i : i + 1], x[i : i + 1])[0, 0] for i in range(n)]
+                torch.testing.assert_close(diagonal, torch.stack(pairs))
 
 
 def test_cntk_and_gradient_free():
