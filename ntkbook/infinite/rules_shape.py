@@ -21,8 +21,8 @@ def _flatten_range(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def _flatten_needs(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Needs:
-    start, _ = _flatten_range(target, args, kwargs)
-    return "diagonal" if start == 1 else "keep"
+    # flatten(1, 2) of channels-last images merges positions, and a mean over them may follow.
+    return "diagonal" if _flatten_range(target, args, kwargs) == (1, -1) else "keep"
 
 
 def flatten_all(k: Kernel) -> Kernel:

@@ -121,6 +121,43 @@ def test_shapes(fn):
     assert kernel.shape1 == tuple(net(x).shape)
 
 
+LAST = {
+    "merge": lambda h: h.flatten(1, 2),
+    "mean of merged": lambda h: h.flatten(1, 2).mean(1),
+    "mean of merged, from behind": lambda h: torch.flatten(h, -3, -2).mean(1),
+    "sum of merged": lambda h: torch.flatten(h, 1, 2).sum(1, keepdim=True),
+    "mean of rows": lambda h: h.mean(1),
+    "everything": lambda h: h.flatten(1, 3),
+}
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("name", LAST)
+def test_shapes_with_channels_last(name, symmetric):
+    """A dense layer says that channels are last; its covariance is that of its input, times w_std^2."""
+    x, k = covariance()
+    x = x.permute(0, 2, 3, 1)
+    net = seq(nn.Linear(7, 7, w_std=1.3), Apply(LAST[name]))
+    kernel = infinite_width(net)(x) if symmetric else infinite_width(net)(x, x[:2].clone())
+    if name == "everything":
+        expected = torch.einsum("nmijij->nm", k) / (H * W)
+    else:
+        expected = transform(matrix(lambda basis: LAST[name](basis.permute(0, 2, 3, 1))), k)
+    expected = 1.3**2 * expected[:, : kernel.nngp.shape[1]]
+    torch.testing.assert_close(kernel.nngp.reshape(expected.shape), expected, rtol=1e-12, atol=1e-13)
+    assert kernel.shape1 == tuple(LAST[name](x).shape)
+
+
+def test_attention_over_merged_positions():
+    """Attention sees all pairs of merged positions, as it does where the input comes merged."""
+    x, _ = covariance()
+    x = x.permute(0, 2, 3, 1)
+    layers = nn.Linear(7, 6), nn.SelfAttention(6, 4, n_heads=2, key_features=3, value_features=8)
+    merged = infinite_width(seq(layers[0], torch.nn.Flatten(1, 2), layers[1]))(x)
+    tokens = infinite_width(seq(*layers))(x.flatten(1, 2))
+    torch.testing.assert_close(merged.ntk, tokens.ntk, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("fn", [lambda x: x.flatten(1), lambda x: x.view(x.size(0), -1), torch.nn.Flatten()])
 def test_flattening_averages_positions(fn):
     x, k = covariance()
