@@ -40,7 +40,7 @@ class KernelInterpreter(fx.Interpreter):
         entry = find_rule(target)
         assert entry is not None  # the plan has checked
         full = self.plan.full[self.node]
-        if not full and entry.needs == "keep":
+        if entry.needs == "diagonal" or (entry.needs == "keep" and not full):
             # Another user of the same value may have asked for all of it.
             args, kwargs = fx.node.map_aggregate((args, dict(kwargs)), _diagonal)
         result = entry.rule(Call(name, target, args, kwargs, full, self.plain_std))

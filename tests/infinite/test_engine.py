@@ -60,6 +60,26 @@ def test_a_value_with_two_users_gets_what_the_greedier_needs():
     torch.testing.assert_close(kernel(x).nngp, nngp)
 
 
+def test_a_locally_connected_layer_beside_a_pool():
+    """Both act on one value, of which the pool needs all and the layer the diagonal."""
+    first, last, other = conv(2, 4), dense(48, 5), dense(4, 5)
+    local = nn.LocallyConnected2d(4, 4, (3, 4), 3, padding="same", w_std=1.2, b_std=0.5, dtype=F64)
+
+    def forward(x, first, local, last, other):
+        h = first(x)
+        return last(local(h).flatten(1)) + other(h.mean((2, 3)))
+
+    x = rand(3, 2, 3, 4)
+    both = infinite_width(Apply(forward, first=first, local=local, last=last, other=other))(x)
+    branches = (
+        infinite_width(seq(first, local, torch.nn.Flatten(), last))(x),
+        infinite_width(seq(first, nn.GlobalAvgPool2d(), other))(x),
+    )
+    for name in ("nngp", "ntk"):
+        expected = sum(getattr(k, name) for k in branches)
+        torch.testing.assert_close(getattr(both, name), expected, rtol=1e-12, atol=1e-13)
+
+
 def test_flattened_inputs_never_become_spatial():
     x = rand(3, 1, 4, 4)
     net = seq(torch.nn.Flatten(), dense(16, 4))
