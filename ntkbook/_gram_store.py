@@ -110,10 +110,10 @@ class StoredGram:
             yield rows, self[rows]
 
     def diagonal(self) -> Tensor:
-        """Return the diagonal (N,) of a square matrix."""
-        blocks = range(0, min(self.shape[:2]), self._tile_size)
+        """Return the diagonal (N,), or (N, K) or (N, K, K) for kernels of several outputs."""
         size = self._tile_size
-        return torch.cat([self[b : b + size, b : b + size].diagonal(dim1=0, dim2=1) for b in blocks])
+        blocks = [slice(b, b + size) for b in range(0, min(self.shape[:2]), size)]
+        return torch.cat([self[b, b].diagonal(dim1=0, dim2=1).movedim(-1, 0) for b in blocks])
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         n = self.shape[1]
