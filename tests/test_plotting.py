@@ -119,6 +119,14 @@ def test_rate_shows_data_line_and_exponent(axes: Any, draws: int) -> None:
         np.testing.assert_allclose([np.log(b[1, 1] / b[0, 1]) for b in bars], 2 * spread)
 
 
+def test_rate_takes_tensors_that_carry_a_graph(axes: Any) -> None:
+    # Without a detour through .cpu() and .detach() NumPy refuses them, as it does those on a GPU.
+    x = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64, requires_grad=True)
+    fit = plotting.rate(axes, x, 2 * x**2)
+    np.testing.assert_allclose(fit.exponent, 2.0)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [2.0, 8.0, 32.0, 128.0])
+
+
 @pytest.mark.parametrize("diverging", [False, True])
 def test_kernel_is_shown_square_by_square(axes: Any, diverging: bool) -> None:
     matrix = torch.tensor([[1.0, -3.0, 0.5], [0.0, 2.0, 1.0]], requires_grad=True)

@@ -77,8 +77,10 @@ def digits(n_train: int = 500, n_test: int = 500, seed: int | None = None) -> Sp
     """
     x, y = scikit_learn("load_digits")
     check_rows(n_train, n_test, len(x))
-    order = torch.arange(len(x)) if seed is None else shuffle(len(x), n_train, seed)
-    x, y = x[order] / 16, one_hot(y[order].long(), 10, centered=True)
+    if seed is not None:
+        order = torch.from_numpy(np.random.default_rng(check_seed("seed", seed)).permutation(len(x)))
+        x, y = x[order], y[order]
+    x, y = x / 16, one_hot(y.long(), 10, centered=True)
     end = n_train + n_test
     return Split(x[:n_train], y[:n_train], x[n_train:end], y[n_train:end])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkbook.plotting.arrays import check_axes
+from ntkbook.plotting.arrays import check_axes, to_array
 from ntkbook.verify.statistical import Fit, fit_exponent
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def rate(axes: Axes, x: Any, y: Any, label: str = "", **style: Any) -> Fit:
     """
     check_axes(axes)
     fit = fit_exponent(x, y)
-    x = np.asarray(x, dtype=float)
-    logs = np.log(np.asarray(y, dtype=float)).reshape(len(x), -1)
+    x = to_array("x", x)
+    logs = np.log(to_array("y", y)).reshape(len(x), -1)
     mean = np.exp(logs.mean(axis=1))
     bars = None
     if logs.shape[1] > 1:

@@ -37,6 +37,13 @@ def test_digits_have_centered_targets_and_pixels_up_to_one():
     assert torch.equal(data.digits(n_train=150, n_test=1).x_train[100:], split.x_test)
 
 
+def test_digits_take_one_training_row_with_a_seed_as_without():
+    assert torch.equal(data.digits(1, 2, seed=3).x_train, data.digits(100, 2, seed=3).x_train[:1])
+    assert data.digits(1796, 1, seed=3).x_test.shape == (1, 64)
+    with pytest.raises(ValueError, match="seed must be at least 0"):
+        data.digits(seed=-1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -8,6 +8,7 @@ from empirical_zoo import ZOO
 from naive_kernel import naive_ntk
 
 from ntkbook import empirical_nngp, empirical_ntk
+from ntkbook.empirical.jacobian import SampleJacobian
 from ntkbook.empirical.network import Network
 from ntkbook.empirical.structure import find_structure
 
@@ -134,6 +135,22 @@ def test_reasons_are_logged_once(caplog):
     lines = [r.getMessage() for r in caplog.records if "no rule for layers of type Mine" in r.getMessage()]
     assert len(lines) == 2  # its weight and its bias
     assert "'0.weight'" in lines[0]
+
+
+def test_a_network_is_given_up_once(caplog, monkeypatch):
+    # A batching rule that is wrong for both parameters is one reason, not two.
+    right = SampleJacobian._vectorized
+    monkeypatch.setattr(
+        SampleJacobian, "_vectorized", lambda *a: {name: 2 * g for name, g in right(*a).items()}
+    )
+    net, x = torch.nn.Linear(3, 2), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    with caplog.at_level(logging.INFO, logger="ntkbook.empirical"):
+        jacobian = SampleJacobian(Network(net, x), x, ["weight", "bias"])
+    assert not jacobian.vectorizes
+    assert [r.getMessage() for r in caplog.records if "cannot be vectorized" in r.getMessage()] == [
+        "Linear cannot be vectorized over samples (the gradients of 'weight' come out differently); its "
+        "Jacobian is taken sample by sample"
+    ]
 
 
 def test_explain_prints_the_plan(capsys):
