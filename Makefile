@@ -45,7 +45,7 @@ $(INSTALLED): requirements.lock requirements-cpu.lock requirements-cuda.lock pyp
 ifneq ($(TORCH),cuda)
 	@$(LOCKED) -r requirements-cpu.lock > $(VENV)/.torch 2>&1 || { \
 		grep -q "No matching distribution" $(VENV)/.torch || { cat $(VENV)/.torch >&2; exit 1; }; \
-		echo "note: pip finds no build of torch without CUDA, and takes the one with it (5 GB); see README.md" >&2; }
+		echo "note: pip finds no build of torch without CUDA, and takes the one with it (3 GB more); see README.md" >&2; }
 endif
 	$(LOCKED) -r requirements.lock
 	@ls -d $(CPU_BUILD) > /dev/null 2>&1 || $(LOCKED) -r requirements-cuda.lock
