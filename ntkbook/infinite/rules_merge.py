@@ -66,6 +66,12 @@ def _check_independent(call: Call, a: Kernel, b: Kernel, *, means: bool) -> None
         )
 
 
+def _coincident(kernels: Sequence[Kernel]) -> Tensor | None:
+    """Return the pairs whose covariance is their variance in every branch: none behind a dropout's masks."""
+    found = [k.coincident for k in kernels]
+    return None if any(pairs is None for pairs in found) else found[0]
+
+
 def add(call: Call, a: Kernel, b: Kernel) -> Kernel:
     """Add two independent branches."""
     _check_alike(call, a, b)
@@ -78,6 +84,7 @@ def add(call: Call, a: Kernel, b: Kernel) -> Kernel:
         roots=a.roots | b.roots,
         gaussian=a.gaussian and b.gaussian,
         centred=a.centred and b.centred,
+        coincident=_coincident((a, b)),
     )
 
 
@@ -97,6 +104,7 @@ def multiply(call: Call, a: Kernel, b: Kernel) -> Kernel:
         roots=a.roots | b.roots,
         gaussian=False,
         centred=a.centred or b.centred,
+        coincident=_coincident((a, b)),
     )
 
 
@@ -198,6 +206,7 @@ def concatenate(call: Call, kernels: Sequence[Kernel], axis: int) -> Kernel:
 
     roots = frozenset[Any]().union(*(k.roots for k in kernels))
     changes: dict[str, Any] = {"roots": roots, "centred": all(k.centred for k in kernels)}
+    changes["coincident"] = _coincident(kernels)
     changes |= {"shape1": shape("shape1"), "shape2": shape("shape2")}
     if axis == first.channel_axis:
         total = changes["shape1"][axis]

@@ -154,6 +154,41 @@ def test_dropout_masks_are_shared_by_equal_batches_only():
     torch.testing.assert_close(infinite_width(net.eval())(x).ntk, plain.ntk)
 
 
+MERGES = {
+    "sum": lambda h, b: h + b,
+    "product": lambda h, b: h * b,
+    "channels": lambda h, b: torch.cat([h, b], dim=1),
+    "positions": lambda h, b: torch.cat([h, b], dim=2),
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["dropped first", "dropped second"])
+@pytest.mark.parametrize("merge", MERGES.values(), ids=MERGES)
+@pytest.mark.parametrize("duplicate", [True, False])
+def test_a_merge_with_a_dropped_branch_ties_no_pair_of_equal_inputs(merge, first, duplicate):
+    """Masks of different inputs are independent, equal inputs or not: off the diagonal dropout does nothing."""
+
+    def forward(x, a, b, drop, last):
+        h, dropped = a(x), drop(b(x))
+        return last(merge(dropped, h) if first else merge(h, dropped))
+
+    x = rand(3, 2, 4, 3)
+    x[2] = x[0]
+    parts = {"a": conv(2, 4), "b": conv(2, 4), "drop": torch.nn.Dropout(0.5), "last": nn.GlobalAvgPool2d()}
+    net = Apply(forward, **parts)
+    arguments = (x,) if duplicate else (x, x[:2].clone())
+    dropped = infinite_width(net)(*arguments)
+    plain = infinite_width(net.eval())(*arguments)
+    other = torch.ones_like(plain.nngp, dtype=torch.bool)
+    if duplicate:
+        other.fill_diagonal_(False)
+        assert bool((dropped.nngp > plain.nngp * 1.001).diagonal().all())
+    for name in ("nngp", "ntk"):
+        torch.testing.assert_close(
+            getattr(dropped, name)[other], getattr(plain, name)[other], rtol=1e-13, atol=0
+        )
+
+
 # Plain torch layers, functional twins
 
 
