@@ -223,10 +223,25 @@ def _read_batch(path: Path) -> Images:
 
 
 def _read_excerpt(path: Path) -> Images:
+    damage = (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    )
     try:
+        with zipfile.ZipFile(path) as members:
+            largest = max((member.file_size for member in members.infolist()), default=0)
+        # A small file can unpack to more than there is memory.
+        if largest > 5 * BATCH_SIZE * 32 * 32 * 3 + 4096:
+            raise ValueError(f"it unpacks to {largest:,} bytes, more than all training images")
         with np.load(path, allow_pickle=False) as stored:
             pixels, labels = stored["images"], stored["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except damage as error:
         raise ChecksumError(
             f"{path} is damaged or another file ({type(error).__name__}: {error}). It was left unchanged; "
             "restore it from a copy, or delete it to have CIFAR-10 downloaded"
