@@ -148,11 +148,18 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
         compute(tmp_path / "g")
 
 
-def test_equal_kernels_built_anew_are_recognized(tmp_path):
-    compute(tmp_path / "a", Scaled(1.0))
-    compute(tmp_path / "a", Scaled(1.0))
-    compute(tmp_path / "b", outer(3.0))
-    compute(tmp_path / "b", outer(3.0))
+@pytest.mark.parametrize("factor", [lambda: 3.0, lambda: Scaled(1.0)])
+def test_equal_kernels_built_anew_are_recognized(tmp_path, factor):
+    def product():
+        limited, scale = Limited(), factor()
+        return lambda a, b: limited(a, b) * (scale if isinstance(scale, float) else scale(a, b))
+
+    Limited.left = 7
+    with pytest.raises(InterruptedError):
+        compute(tmp_path / "g", product())
+    Limited.left, before = -1, Limited.calls
+    compute(tmp_path / "g", product())
+    assert Limited.calls - before == TILES - 7  # the kernel built anew did not begin again
 
 
 def test_a_kernel_without_comparable_state_is_refused(tmp_path):
