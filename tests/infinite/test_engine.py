@@ -166,7 +166,7 @@ MERGES = {
 @pytest.mark.parametrize("merge", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("duplicate", [True, False])
 def test_a_merge_with_a_dropped_branch_ties_no_pair_of_equal_inputs(merge, first, duplicate):
-    """Masks of different inputs are independent, equal inputs or not: off the diagonal dropout does nothing."""
+    """Masks of different inputs are independent, even of equal ones: no entry off the diagonal changes."""
 
     def forward(x, a, b, drop, last):
         h, dropped = a(x), drop(b(x))
