@@ -49,24 +49,32 @@ class Scaling:
         """Return the scaling for images (C, P, Q) = ``shape`` with values up to +-``largest_pixel``."""
         channels, rows, columns = shape
         q = recursion.kernel_size
-        bias_size = math.sqrt(recursion.biases[0] / recursion.input_weight)
-        pixel = _power_of_two(max(largest_pixel, bias_size))
-        gain = 1.0 / (
-            recursion.input_weight * pixel**2
-        )  # g_1: the scaled recursion starts from the bare patch sum
+        if recursion.input_weight > 0:
+            bias_size = math.sqrt(recursion.biases[0] / recursion.input_weight)
+            pixel = _power_of_two(max(largest_pixel, bias_size))
+            # g_1: the scaled recursion starts from the bare patch sum.
+            gain = 1.0 / (recursion.input_weight * pixel**2)
+        else:  # no pixel counts
+            pixel, gain = math.inf, _unit_gain(recursion.biases[0])
         biases, rescale, unscale = [recursion.biases[0] * gain], [], [0.5 / gain]
         # No scaled variance exceeds that of a picture whose pixels are all the largest.
         bound = _window_sums(torch.full((rows, columns), 4.0 * channels, dtype=torch.float64), q) + biases[0]
         for weight, bias in zip(recursion.weights, recursion.biases[1:], strict=True):
-            gain_next = gain * 2.0 / weight
-            bound_next = _window_sums(bound, q) + bias * gain_next
+            # A layer without weights starts anew from its bias.
+            gain_next = gain * 2.0 / weight if weight > 0 else _unit_gain(bias)
+            bound_next = _window_sums(bound, q) * (weight > 0) + bias * gain_next
             size = float(bound_next.max())
             factor = 1.0 if size < 2.0**40 else 1.0 / _power_of_two(size)
             gain, bound = gain_next * factor, bound_next * factor
-            rescale.append(factor)
+            rescale.append(factor if weight > 0 else 0.0)
             biases.append(bias * gain)
             unscale.append(0.5 / gain)
         return cls(pixel, tuple(rescale), tuple(biases), tuple(unscale))
+
+
+def _unit_gain(bias: float) -> float:
+    """Return the scale in which a bias's variance is of the order of 1."""
+    return 1.0 / _power_of_two(bias)
 
 
 def _window_sums(values: Tensor, size: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ntkbook._validation import has_values
-from ntkbook.infinite.fused import find_chain
+from ntkbook.infinite.fused import Chain, find_chain
 from ntkbook.infinite.inputs import (
     Batch,
     TensorPair,
@@ -37,17 +37,13 @@ class InfiniteWidthKernel:
     ----------
     plan : Plan
         The traced network and the layout chosen for every value.
-    chain : Chain or None
-        Set if the network is a chain of convolutions and ReLUs, which :mod:`ntkbook.cntk` computes at a
-        fraction of the cost; it does so on its own where the work is worth it and no gradient is wanted.
     """
 
     def __init__(self, net: torch.nn.Module, w_std: Scale | None = None, b_std: Scale | None = None) -> None:
         self.net = net
         self.plain_std = (check_std("w_std", w_std), check_std("b_std", b_std))
         self.plan = Plan(net)
-        self.chain = find_chain(self.plan)
-        plain = [name for name, module in self.plan.modules() if type(module) in _PLAIN_LAYERS]
+        plain = [name for name, module in self.plan.modules() if isinstance(module, _PLAIN_LAYERS)]
         if plain and w_std is None:
             raise InfiniteWidthError(
                 f"plain torch layers ({', '.join(map(repr, plain))}) do not say how their weights are "
@@ -61,6 +57,15 @@ class InfiniteWidthKernel:
         self._dropout = any(
             isinstance(module, torch.nn.Dropout) and module.p > 0 for _, module in self.plan.modules()
         ) or any(getattr(n.target, "__name__", "") == "dropout" for n in self.plan.nodes)
+
+    @property
+    def chain(self) -> Chain | None:
+        """The chain of convolutions and ReLUs that the network is, if it is one, as its layers are now.
+
+        :mod:`ntkbook.cntk` computes it at a fraction of the cost; it does so on its own where the work is
+        worth it and no gradient is wanted.
+        """
+        return find_chain(self.plan)
 
     def __call__(self, x1: Batch, x2: Batch | None = None) -> Kernel:
         r"""Return the kernel between two batches, or of one with itself.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.nn.utils.parametrize import is_parametrized
 
 from ntkbook.infinite.registry import InfiniteWidthError, find_refusal, find_rule, is_known, target_name
 
@@ -48,6 +49,7 @@ class Plan:
         self.graph_module = _trace(net)
         self.nodes = list(self.graph_module.graph.nodes)
         self._check_rules()
+        self._check_changes(net)
         self._check_tied_weights(net)
         self.full = self._layouts()
         inputs = [node for node in self.nodes if node.op == "placeholder"]
@@ -85,6 +87,27 @@ class Plan:
                 raise InfiniteWidthError(
                     f"{where} has no infinite-width rule; register one with ntkbook.infinite.register_rule, "
                     "or use ntkbook.nn.Elementwise(fn) if it acts on each feature alone"
+                )
+
+    def _check_changes(self, net: torch.nn.Module) -> None:
+        """Refuse what changes a layer, or a value, behind the back of its rule."""
+        for name, module in [("", net), *self.modules()]:
+            hooks = module._forward_hooks or module._forward_pre_hooks
+            if hooks or "forward" in vars(module) or is_parametrized(module):
+                what = "forward hooks" if hooks else "a forward or a parametrization of its own"
+                raise InfiniteWidthError(
+                    f"{type(module).__name__} ({name!r}) has {what}, which its rule does not see; remove "
+                    "them, or put what they do into a module of its own"
+                )
+        place = {node: i for i, node in enumerate(self.nodes)}
+        for node in self.nodes:
+            if not _in_place(node, self.target(node)) or not node.all_input_nodes:
+                continue
+            changed = node.all_input_nodes[0]
+            if any(place[user] > place[node] for user in changed.users):
+                raise InfiniteWidthError(
+                    f"{node.name!r} changes {changed.name!r} in place, which is used again after that; use "
+                    "the form that returns a new tensor, and go on with its result"
                 )
 
     def _check_tied_weights(self, net: torch.nn.Module) -> None:
@@ -153,6 +176,16 @@ class Plan:
             arguments = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
             return bool(arguments.get("start_dim", 0) == 1 and arguments.get("end_dim", -1) == -1)
         return bool(target in ("view", "reshape") and len(node.args) == 3 and node.args[2] == -1)
+
+
+def _in_place(node: fx.Node, target: Any) -> bool:
+    """Whether a node writes over its first input."""
+    if node.op == "call_module":
+        return bool(getattr(target, "inplace", False))
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = target_name(target)
+    return bool(node.kwargs.get("inplace", False)) or (name.endswith("_") and not name.endswith("__"))
 
 
 def _reads_no_values(node: fx.Node) -> bool:

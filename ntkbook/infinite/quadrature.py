@@ -89,7 +89,9 @@ def gaussian_moments(
         q_{12} E[f'(u) g'(v)]) / 2 q_{11}`, which is right for a kink at zero too but returns 0 where the
         variance is 0.
 
-    Notes ----- Cost: 8448 evaluations of each of f and g per pair of variables in float64, 2304 in other
+    Notes
+    -----
+    Cost: 8448 evaluations of each of f and g per pair of variables in float64, 2304 in other
     dtypes; memory, a few intermediates of 0.5 MB on a CPU, 128 MB elsewhere. On a CPU, where reading a value
     does not make anything wait, N by N pairs first go through :mod:`ntkbook.infinite.hermite_series`, which
     takes 416 evaluations per variance and at most 256 terms per pair, and only the pairs that it cannot

@@ -112,8 +112,8 @@ def register_rule(
     Parameters
     ----------
     *targets : type, callable or str
-        Module classes (subclasses inherit the rule), functions as they appear in ``forward``, names of tensor
-        methods.
+        Module classes (subclasses with the same ``forward`` inherit the rule), functions as they appear in
+        ``forward``, names of tensor methods.
     needs, channels
         As in :class:`Entry`.
 
@@ -194,7 +194,11 @@ def _check_targets(targets: tuple[object, ...]) -> None:
 
 
 def _keys(target: Any) -> tuple[Any, ...]:
-    return type(target).__mro__ if isinstance(target, torch.nn.Module) else (target,)
+    """Return what a target may be registered as: a module as any class whose ``forward`` it runs."""
+    if not isinstance(target, torch.nn.Module):
+        return (target,)
+    runs = (type(target).forward, torch.nn.Module.forward)
+    return tuple(kind for kind in type(target).__mro__ if getattr(kind, "forward", None) in runs)
 
 
 def find_rule(target: Any) -> Entry | None:

@@ -160,6 +160,10 @@ def quotient_rule(call: Call) -> Kernel:
     a, b = _operands(call)
     if not (isinstance(a, Kernel) and _is_number(b)):
         raise call.error("only division by a number has a rule; use torch.nn.LayerNorm to normalize")
+    if call.kwargs.get("rounding_mode") is not None:
+        raise call.error("rounding_mode rounds features, which has no rule; use ntkbook.nn.Elementwise(fn)")
+    if b == 0:
+        raise call.error("it divides by 0; divide by another number")
     return scale(a, 1 / b)
 
 

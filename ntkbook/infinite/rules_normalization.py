@@ -93,7 +93,7 @@ def dropout(call: Call) -> Kernel:
 @register_rule(F.dropout, torch.dropout)
 def functional_dropout(call: Call) -> Kernel:
     """``F.dropout`` with a fixed ``training``."""
-    training = call.argument(2, "training", True)
+    training = call.argument(2, "train" if call.target is torch.dropout else "training", True)
     return drop(call, call.argument(1, "p", 0.5)) if training else call.kernel
 
 

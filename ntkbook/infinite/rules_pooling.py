@@ -116,7 +116,7 @@ def adaptive_average(call: Call) -> Kernel:
     n_spatial = 1 if isinstance(call.target, torch.nn.AdaptiveAvgPool1d) else 2
     k = _images(call, n_spatial)
     size = call.target.output_size
-    if any(n not in (1, None) for n in (size if isinstance(size, tuple) else (size,))) or size is None:
+    if any(n != 1 for n in (size if isinstance(size, tuple) else (size,))):
         raise call.error(
             f"output_size={size} has no rule; use output_size=1, or ntkbook.nn.AvgPool2d with a stride"
         )
@@ -125,7 +125,10 @@ def adaptive_average(call: Call) -> Kernel:
 
 def _reduction(call: Call, *, mean: bool) -> Kernel:
     k = call.kernel
-    dims = call.argument(1, "dim", None)
+    unread = set(call.kwargs) - {"input", "dim", "axis", "keepdim", "keepdims"}
+    if any(call.kwargs[name] is not None for name in unread):
+        raise call.error(f"its arguments {sorted(unread)} have no rule; leave them out")
+    dims = call.argument(1, "dim", call.kwargs.get("axis"))
     ndim = len(k.shape1)
     chosen = {d % ndim for d in ((dims,) if isinstance(dims, int) else dims or range(ndim))}
     if 0 in chosen or k.channel_axis in chosen:
@@ -136,7 +139,8 @@ def _reduction(call: Call, *, mean: bool) -> Kernel:
         )
     tensor_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
     positions = [tensor_axes.index(axis) for axis in sorted(chosen)]
-    return _reduce(k, positions, mean=mean, keepdim=bool(call.argument(2, "keepdim", False)))
+    keepdim = bool(call.argument(2, "keepdim", call.kwargs.get("keepdims", False)))
+    return _reduce(k, positions, mean=mean, keepdim=keepdim)
 
 
 @register_rule(torch.mean, "mean", needs="full")
