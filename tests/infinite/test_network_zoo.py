@@ -35,7 +35,13 @@ def test_single_precision(make_net, make_x):
 @pytest.mark.parametrize(("make_net", "make_x"), CASES)
 def test_stays_on_the_device(make_net, make_x):
     x = make_x(4)
-    conformance.check_device(make_net, x)
+    try:
+        conformance.check_device(make_net, x)
+    except (AssertionError, RuntimeError) as error:
+        # There a tensor that is not fake, such as a graph's matrix, is copied to the fake device in earnest.
+        if torch.__version__ < "2.7" and ("NVIDIA" in str(error) or "not compiled with CUDA" in str(error)):
+            pytest.skip("fake tensors of torch 2.6 need a driver for this network")
+        raise
     if torch.cuda.is_available():
         net = make_net(6)
         on_cpu, on_gpu = infinite_width(net)(x), infinite_width(net)(x.cuda())

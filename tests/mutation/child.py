@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # Examples of property tests must not depend on chance or on the machine's load.
-_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", "--hypothesis-profile=ci")
+_PROFILE = "mutation"
+settings.register_profile(_PROFILE, derandomize=True, deadline=None, database=None)
+_PLUGIN = "_hypothesis_pytestplugin"
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-p", _PLUGIN, f"--hypothesis-profile={_PROFILE}")
 _OUT_OF_TIME = (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL)
 _MEMORY = 16 << 30  # bytes of address space: a mutant that asks for more is stopped, not the machine
 
