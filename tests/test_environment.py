@@ -63,6 +63,8 @@ def test_both_builds_of_torch_are_of_the_pinned_version():
 def test_what_torch_asks_for_with_cuda_is_pinned():
     from importlib import metadata
 
+    if metadata.version("torch").split("+")[0] != PINS["torch"]:
+        pytest.skip("another torch asks for other libraries")
     libraries = pins("requirements-cuda.lock")
     assert not libraries.keys() & PINS.keys()
     asked = [
