@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stand_ins import BUILT_FROM, INSTALLED_FROM
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,14 +28,7 @@ esac
 @pytest.fixture
 def project(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in (
-        "requirements.lock",
-        "requirements-cpu.lock",
-        "requirements-cuda.lock",
-        "pyproject.toml",
-        "_config.yml",
-        "_toc.yml",
-    ):
+    for name in (*INSTALLED_FROM, *BUILT_FROM):
         (tmp_path / name).write_text(name)
     for name in ("book/01_a.ipynb", "book/02_b.ipynb", "book/page.md", "ntkbook/one.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from stand_ins import INSTALLED_FROM
 
 ROOT = Path(__file__).parents[1]
-LISTS = ["requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock", "pyproject.toml"]
 
 # Python's and pip's stand-in: notes what it is asked for, and finds torch's small build where CPU says so.
 STAND_IN = """#!/bin/sh
@@ -34,7 +34,7 @@ esac
 def project(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "book").mkdir()
-    for name in LISTS:
+    for name in INSTALLED_FROM:
         (tmp_path / name).write_text(name)
     (tmp_path / "python3").write_text(STAND_IN)
     (tmp_path / "python3").chmod(0o755)

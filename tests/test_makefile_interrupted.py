@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from stand_ins import BUILT_FROM, INSTALLED_FROM
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,14 +55,7 @@ esac
 """
 FILES = ["book/01_a.ipynb", "book/02_b.ipynb", "book/page.md", "book/part/page.md", "ntkbook/one.py"]
 FILES += ["book/assignments/hw1.ipynb", "book/assignments/hw2.ipynb"]
-FILES += [
-    "requirements.lock",
-    "requirements-cpu.lock",
-    "requirements-cuda.lock",
-    "pyproject.toml",
-    "_config.yml",
-    "_toc.yml",
-]
+FILES += [*INSTALLED_FROM, *BUILT_FROM]
 
 
 def new_project(folder, installed=True):
