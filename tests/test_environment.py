@@ -77,6 +77,22 @@ def test_what_torch_asks_for_with_cuda_is_pinned():
     assert {canonicalize_name(line.name) for line in asked} <= libraries.keys()
 
 
+def test_what_a_pinned_package_asks_for_is_pinned_too():
+    # Nothing else would install it: the lock is installed without looking at dependencies.
+    from importlib import metadata
+
+    known = PINS.keys() | pins("requirements-cuda.lock").keys() | {canonicalize_name(PROJECT["name"])}
+    missing = {
+        (package.name, line.name)
+        for package in metadata.distributions()
+        if canonicalize_name(package.name) in PINS
+        for line in map(Requirement, package.requires or [])
+        if not line.marker or line.marker.evaluate({"extra": ""})
+        if canonicalize_name(line.name) not in known
+    }
+    assert not missing
+
+
 @pytest.mark.parametrize("floor", FLOORS, ids=str)
 def test_every_dependency_is_pinned_within_its_floor(floor):
     name = canonicalize_name(floor.name)
