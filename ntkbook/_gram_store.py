@@ -23,9 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ntkbook._validation import check_finite, check_tensor
+from ntkbook._validation import as_numpy, check_finite, check_tensor
 
 _FORMAT = 1
+# NumPy has no bfloat16, so its bits are stored; no kernel returns whole numbers.
+_BITS = torch.int16
 
 
 class GramStoreError(RuntimeError):
@@ -45,7 +47,7 @@ class StoredGram:
     shape : tuple of int
         (N1, N2), or (N1, N2, K) or (N1, N2, K, K) for kernels of several outputs.
     dtype : torch.dtype
-        The dtype of the entries.
+        The dtype of the entries. NumPy has no bfloat16: ``numpy.asarray`` makes float32 of it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -63,7 +65,8 @@ class StoredGram:
                 "the same arguments and store"
             )
         self.shape: tuple[int, ...] = tuple(self._array.shape)
-        self.dtype: torch.dtype = getattr(torch, str(self._array.dtype))
+        stored: torch.dtype = getattr(torch, str(self._array.dtype))
+        self.dtype: torch.dtype = torch.bfloat16 if stored == _BITS else stored
         self._tile_size = int(manifest["tile_size"])
 
     ndim = property(lambda self: len(self.shape), doc="The number of axes.")
@@ -76,14 +79,14 @@ class StoredGram:
 
     def __getitem__(self, index: Any) -> Tensor:
         try:
-            return torch.from_numpy(np.asarray(self._array[index]))
+            return torch.from_numpy(np.asarray(self._array[index])).view(self.dtype)
         except (IndexError, TypeError, ValueError) as error:
             raise IndexError(
                 f"index {index!r} does not fit a matrix of shape {self.shape}; use integers and slices"
             ) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = np.asarray(self._array[...])
+        whole = as_numpy(self.tensor())
         return whole if dtype is None else whole.astype(dtype)
 
     @classmethod
@@ -188,7 +191,7 @@ class TileWriter:
         GramStoreError
             If the disk is full or the store cannot be written; the tiles before this one are kept.
         """
-        values = np.ascontiguousarray(tile.cpu().numpy())
+        values = _bits(tile)
         try:
             if self._group is None:
                 self._create(values)
@@ -197,7 +200,7 @@ class TileWriter:
             self._group["gram"][rows, columns] = values
             self._group["done"][row, column] = _checksum(values)
             if mirrored is not None:
-                values = np.ascontiguousarray(mirrored.cpu().numpy())
+                values = _bits(mirrored)
                 self._group["gram"][columns, rows] = values
                 self._group["done"][column, row] = _checksum(values)
         except OSError as error:
@@ -218,7 +221,12 @@ class TileWriter:
         group = zarr.create_group(str(draft))
         chunks = (min(size, shape[0]), min(size, shape[1]), *trailing)
         group.create_array(
-            "gram", shape=shape, chunks=chunks, dtype=tile.dtype, compressors=None, fill_value=np.nan
+            "gram",
+            shape=shape,
+            chunks=chunks,
+            dtype=tile.dtype,
+            compressors=None,
+            fill_value=np.nan if tile.dtype.kind == "f" else 0,
         )
         grid = self.done().shape
         group.create_array(
@@ -230,6 +238,12 @@ class TileWriter:
             self.path.rmdir()
         draft.rename(self.path)
         self._group = _open_group(self.path, "r+")
+
+
+def _bits(tile: Tensor) -> NDArray[Any]:
+    """Return what a store holds of a tile."""
+    kept = tile.cpu()
+    return np.ascontiguousarray((kept.view(_BITS) if kept.dtype == torch.bfloat16 else kept).numpy())
 
 
 def _reason(error: OSError) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -38,7 +39,7 @@ def check_tensor(name: str, value: object, *, ndim: int | Sequence[int] | None =
         raise TypeError(
             f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor({name})"
         )
-    if not value.is_floating_point():
+    if not is_real(value.dtype):
         raise TypeError(
             f"{name} must be real floating point, got {value.dtype}; use {name}.to(torch.float64)"
         )
@@ -75,6 +76,16 @@ def check_finite(name: str, value: Tensor) -> Tensor:
             f"{tuple(bad[0].tolist())}; remove or replace them"
         )
     return value
+
+
+def is_real(dtype: torch.dtype) -> bool:
+    """Whether torch computes with it as real numbers; floats of one byte (float8) are for storage alone."""
+    return dtype.is_floating_point and dtype.itemsize > 1
+
+
+def as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return the entries as NumPy numbers; those of bfloat16, which it lacks, as float32, which holds them."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
 def has_values(*tensors: Tensor) -> bool:
@@ -191,7 +202,7 @@ def check_dtype(name: str, dtype: object) -> torch.dtype:
     TypeError
         Naming what was received.
     """
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+    if not isinstance(dtype, torch.dtype) or not is_real(dtype):
         raise TypeError(
             f"{name} must be a real floating-point torch dtype such as torch.float64, got {_shown(dtype)}"
         )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ntkbook._fingerprint import fingerprint
 from ntkbook._gram_store import GramStoreError, StoredGram, TileWriter
-from ntkbook._validation import check_alike, check_dtype, check_finite, check_tensor
+from ntkbook._validation import check_alike, check_dtype, check_finite, check_tensor, is_real
 
 __all__ = ["GramStoreError", "StoredGram", "gram"]
 
@@ -251,7 +251,7 @@ def _checked(tile: Any, i: int, j: int, shape: tuple[int, int], size: int) -> Te
             f"kernel must return (n, m), (n, m, K) or (n, m, K, K) for batches of n, m = {wanted}, got shape "
             f"{tuple(tile.shape)}"
         )
-    if not tile.is_floating_point():
+    if not is_real(tile.dtype):
         raise TypeError(
             f"kernel must return real floating point, got {tile.dtype}; let it compute in that of the inputs"
         )

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ntkbook._validation import check_finite
+from ntkbook._validation import check_finite, is_real
 
 
 def check_module(net: object, *, needs_gradient: bool = True) -> nn.Module:
@@ -147,7 +147,7 @@ def check_output(output: object, n_samples: int) -> Tensor:
             f"net must return one tensor, got {type(output).__name__}; wrap it in a module that returns the "
             "tensor"
         )
-    if not output.is_floating_point():
+    if not is_real(output.dtype):
         raise TypeError(
             f"net's output is {output.dtype}, which has no gradient; return real scores (logits) instead of "
             "labels"

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ntkbook._validation import as_numpy, check_finite, check_positive
 from ntkbook._validation import check_count as check_number_of
-from ntkbook._validation import check_finite, check_positive
 from ntkbook.empirical.checks import check_count, check_inputs, check_module
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.empirical.tangents import TangentMaps
@@ -100,7 +100,7 @@ class NTKOperator:
     shape : tuple of int
         (N1 K, N2 K).
     dtype : numpy.dtype
-        Of NumPy vectors.
+        Of NumPy vectors; float32 for a network in bfloat16, which NumPy lacks.
     torch_dtype, device
         Of torch vectors: those of the network's output.
     n1, n2, n_outputs : int
@@ -138,7 +138,7 @@ class NTKOperator:
         self.n1, self.n2, self.n_outputs = len(self._x1), len(self._x2), network.n_outputs
         self.sample_shape, self.torch_dtype, self.device = network.sample_shape, network.dtype, network.device
         self.shape = (self.n1 * self.n_outputs, self.n2 * self.n_outputs)
-        self.dtype: np.dtype[np.float64] = torch.empty(0, dtype=self.torch_dtype).numpy().dtype
+        self.dtype: np.dtype[np.float64] = as_numpy(torch.empty(0, dtype=self.torch_dtype)).dtype
         self._chunk = chunk_size or max(self.n1, self.n2)
 
     def __matmul__(self, v: Tensor) -> Tensor:
@@ -189,8 +189,7 @@ class NTKOperator:
         if array.dtype.kind not in "fiu":
             raise TypeError(f"v must hold real numbers, got {array.dtype} in {v!r:.40}; pass a float array")
         vector = torch.as_tensor(array, dtype=self.torch_dtype, device=self.device)
-        result: npt.NDArray[np.float64] = self._apply(x, y, vector).cpu().numpy()
-        return result
+        return as_numpy(self._apply(x, y, vector))
 
     def _apply(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         size = len(y) * self.n_outputs

@@ -91,3 +91,26 @@ def test_operator_keeps_the_parameters_it_was_made_with():
         net[0].weight.mul_(3.0)
     assert torch.equal(operator @ v, before)
     assert not torch.allclose(NTKOperator(net, x1) @ v, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_operator_of_a_network_in_half_precision(dtype):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2)).to(dtype)
+    x, v = torch.randn(6, 3).to(dtype), torch.randn(6, 2).to(dtype)
+    operator = NTKOperator(net, x)
+    found = operator @ v.reshape(-1)
+    assert found.dtype == dtype
+    assert torch.equal(ntk_vector_product(net, x, None, v), found.reshape(6, 2))
+    # NumPy's side: the same numbers, in a dtype that it has.
+    assert operator.matvec(v.reshape(-1).float().numpy()).dtype == operator.dtype
+    assert np.array_equal(operator.matvec(v.reshape(-1).float().numpy()), found.float().numpy())
+    largest = operator.top_eigenvalues(2)
+    matrix = dense(net.double(), x.double())
+    exact, scale = matrix @ v.reshape(-1).double(), float(matrix.abs().max()) * float(v.abs().sum())
+    # Rounding of each layer's products, forward and back: some ten times the unit of the dtype.
+    tolerance = 10 * torch.finfo(dtype).eps
+    assert float((found.double() - exact).abs().max()) < tolerance * scale
+    assert largest.dtype == dtype
+    expected = torch.linalg.eigvalsh(matrix).flip(0)[:2]
+    assert float((largest.double() - expected).abs().max()) < tolerance * float(expected[0])

@@ -141,6 +141,38 @@ def test_another_run_is_refused_with_what_differs(tmp_path, before, after, what)
     assert snapshot(store) == kept
 
 
+def linear(a, b):
+    return a @ b.mT
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_store_keeps_every_dtype(tmp_path, dtype):
+    """Also one that NumPy lacks: with a store and without, the matrix is the same to the bit."""
+    x = data().to(dtype)
+    first = compute(tmp_path / "g", linear, x)
+    resumed = compute(tmp_path / "g", linear, x)
+    expected = ntkbook.gram(linear, x, tile_size=4, progress=False)
+    for stored in (first, resumed):
+        assert stored.dtype == stored.tensor().dtype == dtype
+        assert torch.equal(stored.tensor(), expected)
+        assert torch.equal(stored.diagonal(), expected.diagonal())
+        assert torch.equal(stored[3:5, 7], expected[3:5, 7])
+        assert np.array_equal(np.asarray(stored), expected.double())
+        assert torch.allclose(stored @ data(), expected.double() @ data(), rtol=1e-12)
+    assert compute(tmp_path / "h", dtype=dtype).dtype == dtype
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_dtype_that_is_only_for_storage_is_refused(tmp_path, store):
+    place = tmp_path / "g" if store else None
+    with pytest.raises(TypeError, match=r"dtype must be .* got torch.float8_e5m2"):
+        compute(place, dtype=torch.float8_e5m2)
+    with pytest.raises(TypeError, match=r"x1 must be .* got torch.float8_e5m2"):
+        compute(place, x1=data().to(torch.float8_e5m2))
+    with pytest.raises(TypeError, match=r"kernel must return real floating point, got torch.float8_e5m2"):
+        compute(place, lambda a, b: rbf(a, b).to(torch.float8_e5m2))
+
+
 def test_another_version_is_refused(tmp_path, monkeypatch):
     compute(tmp_path / "g")
     monkeypatch.setattr(ntkbook, "__version__", "99.0")
