@@ -84,7 +84,7 @@ def is_real(dtype: torch.dtype) -> bool:
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:
-    """Return the entries as NumPy numbers; those of bfloat16, which it lacks, as float32, which holds them."""
+    """Return the entries as NumPy numbers; those of bfloat16, which it lacks, as float32, which holds all."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
