@@ -10,14 +10,9 @@ import torch
 from torch import fx
 from torch.nn.utils.parametrize import is_parametrized
 
-from ntkbook.infinite.registry import InfiniteWidthError, find_refusal, find_rule, is_known, target_name
-
-
-class _Tracer(fx.Tracer):
-    """Stops at every module that has a rule or a refusal, and goes through all others."""
-
-    def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-        return is_known(m) or super().is_leaf_module(m, module_qualified_name)
+from ntkbook.infinite.in_place import check_overwritten
+from ntkbook.infinite.registry import InfiniteWidthError, find_refusal, find_rule, target_name
+from ntkbook.infinite.tracing import trace
 
 
 class Plan:
@@ -46,7 +41,7 @@ class Plan:
     def __init__(self, net: torch.nn.Module) -> None:
         if not isinstance(net, torch.nn.Module):
             raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-        self.graph_module = _trace(net)
+        self.graph_module = trace(net)
         self.nodes = list(self.graph_module.graph.nodes)
         self._check_rules()
         self._check_changes(net)
@@ -80,6 +75,11 @@ class Plan:
             target = self.target(node)
             title = type(target).__name__ if node.op == "call_module" else target_name(target)
             where = f"{title} ({str(node.target) if node.op == 'call_module' else node.name!r})"
+            if node.meta.get("no_grad"):
+                raise InfiniteWidthError(
+                    f"{where} runs without gradients (torch.no_grad or inference_mode in forward), so that "
+                    "the tangent kernel would lack what comes before it, which no rule covers; remove it"
+                )
             reason = find_refusal(target)
             if reason is not None:
                 raise InfiniteWidthError(f"{where}: {reason}")
@@ -99,16 +99,7 @@ class Plan:
                     f"{type(module).__name__} ({name!r}) has {what}, which its rule does not see; remove "
                     "them, or put what they do into a module of its own"
                 )
-        place = {node: i for i, node in enumerate(self.nodes)}
-        for node in self.nodes:
-            if not _in_place(node, self.target(node)) or not node.all_input_nodes:
-                continue
-            changed = node.all_input_nodes[0]
-            if any(place[user] > place[node] for user in changed.users):
-                raise InfiniteWidthError(
-                    f"{node.name!r} changes {changed.name!r} in place, which is used again after that; use "
-                    "the form that returns a new tensor, and go on with its result"
-                )
+        check_overwritten([node for node in self.nodes if not _reads_no_values(node)], self.target)
 
     def _check_tied_weights(self, net: torch.nn.Module) -> None:
         called: dict[str, str] = {}
@@ -178,16 +169,6 @@ class Plan:
         return bool(target in ("view", "reshape") and len(node.args) == 3 and node.args[2] == -1)
 
 
-def _in_place(node: fx.Node, target: Any) -> bool:
-    """Whether a node writes over its first input."""
-    if node.op == "call_module":
-        return bool(getattr(target, "inplace", False))
-    if node.op not in ("call_function", "call_method"):
-        return False
-    name = target_name(target)
-    return bool(node.kwargs.get("inplace", False)) or (name.endswith("_") and not name.endswith("__"))
-
-
 def _reads_no_values(node: fx.Node) -> bool:
     """Whether a node handles shapes and numbers only."""
     if node.op == "call_method":
@@ -200,16 +181,3 @@ def _reads_no_values(node: fx.Node) -> bool:
 
 def _is_number(node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method") and _reads_no_values(node)
-
-
-def _trace(net: torch.nn.Module) -> fx.GraphModule:
-    # A bare layer is wrapped, so that its rule is used and its forward is not traced through.
-    whole = torch.nn.Sequential(net) if is_known(net) else net
-    try:
-        return fx.GraphModule(whole, _Tracer().trace(whole))
-    except (fx.proxy.TraceError, RuntimeError, TypeError) as error:
-        raise InfiniteWidthError(
-            f"the forward of {type(net).__name__} depends on the values or the length of its input "
-            f"({error}); an infinite-width kernel needs one graph for all inputs: make the branch a fixed "
-            "choice, or move it out"
-        ) from error

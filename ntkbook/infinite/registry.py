@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -11,6 +12,23 @@ import torch
 from ntkbook._validation import check_choice
 from ntkbook.infinite.kernel import Kernel
 from ntkbook.nn._parametric import Scale
+
+# Python's in-place operators, each with the operator that returns a new value.
+OPERATORS: dict[Any, Any] = {
+    operator.iadd: operator.add,
+    operator.iand: operator.and_,
+    operator.ifloordiv: operator.floordiv,
+    operator.ilshift: operator.lshift,
+    operator.imatmul: operator.matmul,
+    operator.imod: operator.mod,
+    operator.imul: operator.mul,
+    operator.ior: operator.or_,
+    operator.ipow: operator.pow,
+    operator.irshift: operator.rshift,
+    operator.isub: operator.sub,
+    operator.itruediv: operator.truediv,
+    operator.ixor: operator.xor,
+}
 
 Needs = Literal["keep", "full", "diagonal"]
 Target = type[torch.nn.Module] | Callable[..., Any] | str
@@ -90,11 +108,16 @@ class Entry:
         diagonal; or a function of (target, args, kwargs) that tells.
     channels : {"first", "last"} or None
         Where the layer expects channels, None if it does not care.
+    fresh : bool
+        Whether the finite network's output never shares memory with its input, as views do: writing over one
+        then leaves the other as it is. Otherwise a value that is read after the other was written over is
+        refused.
     """
 
     rule: Rule
     needs: Needs | Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Needs]
     channels: Literal["first", "last"] | None
+    fresh: bool
 
 
 _entries: dict[Target, Entry] = {}
@@ -106,6 +129,7 @@ def register_rule(
     *targets: Target,
     needs: Needs | Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Needs] = "keep",
     channels: Literal["first", "last"] | None = None,
+    fresh: bool = False,
 ) -> Callable[[R], R]:
     """Register how modules, functions or tensor methods act on kernels, in place of any earlier rule.
 
@@ -113,8 +137,8 @@ def register_rule(
     ----------
     *targets : type, callable or str
         Module classes (subclasses with the same ``forward`` inherit the rule), functions as they appear in
-        ``forward``, names of tensor methods.
-    needs, channels
+        ``forward``, names of tensor methods. In-place forms (``mul_``, ``*=``) follow with theirs.
+    needs, channels, fresh
         As in :class:`Entry`.
 
     Raises
@@ -150,7 +174,7 @@ def register_rule(
 
     def register(rule: R) -> R:
         for target in targets:
-            _entries[target] = Entry(rule, needs, channels)
+            _entries[target] = Entry(rule, needs, channels, fresh)
             _refusals.pop(target, None)
         return rule
 
@@ -161,7 +185,7 @@ def register_family(belongs: Callable[[torch.nn.Module], bool]) -> Callable[[R],
     """Register a rule for all modules that a predicate accepts and that have no entry of their own."""
 
     def register(rule: R) -> R:
-        _families.append((belongs, Entry(rule, "keep", None)))
+        _families.append((belongs, Entry(rule, "keep", None, fresh=False)))
         return rule
 
     return register
@@ -193,10 +217,32 @@ def _check_targets(targets: tuple[object, ...]) -> None:
             )
 
 
+def is_in_place(target: Any) -> bool:
+    """Whether an operator, function or method writes over its first argument, as ``+=`` and ``mul_`` do."""
+    if isinstance(target, torch.nn.Module):
+        return False
+    name = target_name(target)
+    by_name = name.endswith("_") and not name.endswith("__") and getattr(operator, name, None) is not target
+    return target in OPERATORS or by_name
+
+
+def out_of_place(target: Any) -> Any:
+    """Return the form that returns a new tensor of what writes over its first argument, None if unknown."""
+    if not is_in_place(target):
+        return None
+    if target in OPERATORS:
+        return OPERATORS[target]
+    name = target_name(target)
+    if isinstance(target, str):
+        return name[:-1]
+    return getattr(torch, name[:-1], None) if target is getattr(torch, name, None) else None
+
+
 def _keys(target: Any) -> tuple[Any, ...]:
     """Return what a target may be registered as: a module as any class whose ``forward`` it runs."""
     if not isinstance(target, torch.nn.Module):
-        return (target,)
+        plain = out_of_place(target)
+        return (target,) if plain is None else (target, plain)
     runs = (type(target).forward, torch.nn.Module.forward)
     return tuple(kind for kind in type(target).__mro__ if getattr(kind, "forward", None) in runs)
 

@@ -114,7 +114,7 @@ def _power(call: Call) -> int:
 
 
 def _register_twin(targets: tuple[Target, ...], build: Build) -> None:
-    @register_rule(*targets)
+    @register_rule(*targets, fresh=True)
     def twin(call: Call) -> Kernel:
         return activate(call, build(call))
 

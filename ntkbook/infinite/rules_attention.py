@@ -36,7 +36,7 @@ from ntkbook.nn.aggregate import Aggregate
 from ntkbook.nn.attention import WEIGHTINGS, SelfAttention
 
 
-@register_rule(SelfAttention, needs="full", channels="last")
+@register_rule(SelfAttention, needs="full", channels="last", fresh=True)
 def self_attention(call: Call) -> Kernel:
     """Self-attention over the sequence."""
     layer: SelfAttention = call.target
@@ -137,7 +137,7 @@ def _square_root(layer: SelfAttention, mixed: _Covariances, values: _Covariances
     )
 
 
-@register_rule(Aggregate, needs="full", channels="last")
+@register_rule(Aggregate, needs="full", channels="last", fresh=True)
 def aggregate(call: Call) -> Kernel:
     r"""Sum over a graph's edges: :math:`\mathcal K' = A^\top \mathcal K A'`, likewise :math:`\Theta`."""
     k = call.kernel

@@ -113,13 +113,13 @@ def _operands(call: Call) -> tuple[Any, Any]:
     return call.argument(0, "input", None), other
 
 
-@register_rule(operator.add, operator.iadd, torch.add, "add", "add_")
+@register_rule(operator.add, torch.add, "add", fresh=True)
 def sum_rule(call: Call) -> Kernel:
     """Add branches, with torch's ``alpha``."""
     return _signed_sum(call)
 
 
-@register_rule(operator.sub, operator.isub, torch.sub, "sub", "sub_")
+@register_rule(operator.sub, torch.sub, "sub", fresh=True)
 def difference_rule(call: Call) -> Kernel:
     """Subtract branches: the covariance of a centred branch does not see its sign."""
     return _signed_sum(call)
@@ -139,7 +139,7 @@ def _signed_sum(call: Call) -> Kernel:
     return add(call, a, b if alpha == 1 else scale(b, alpha))
 
 
-@register_rule(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_")
+@register_rule(operator.mul, torch.mul, torch.multiply, "mul", fresh=True)
 def product_rule(call: Call) -> Kernel:
     """Multiply two branches, or a branch and a number."""
     a, b = _operands(call)
@@ -154,7 +154,7 @@ def product_rule(call: Call) -> Kernel:
     return scale(kernel, factor)
 
 
-@register_rule(operator.truediv, torch.div, "div", "div_")
+@register_rule(operator.truediv, torch.div, "div", fresh=True)
 def quotient_rule(call: Call) -> Kernel:
     """Divide by a number."""
     a, b = _operands(call)
@@ -167,13 +167,13 @@ def quotient_rule(call: Call) -> Kernel:
     return scale(a, 1 / b)
 
 
-@register_rule(operator.neg, torch.neg, "neg")
+@register_rule(operator.neg, torch.neg, "neg", fresh=True)
 def negation_rule(call: Call) -> Kernel:
     """Return the branch itself: covariances do not see the sign."""
     return call.kernel
 
 
-@register_rule(torch.cat, torch.concat)
+@register_rule(torch.cat, torch.concat, fresh=True)
 def concatenation_rule(call: Call) -> Kernel:
     """``torch.cat`` over channels, or over positions of independent branches."""
     kernels = call.argument(0, "tensors", ())

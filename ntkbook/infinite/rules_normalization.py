@@ -23,7 +23,7 @@ from ntkbook.infinite.kernel import Kernel, at_first, at_second
 from ntkbook.infinite.registry import Call, register_rule
 
 
-@register_rule(torch.nn.LayerNorm)
+@register_rule(torch.nn.LayerNorm, fresh=True)
 def layer_norm(call: Call) -> Kernel:
     """Torch's layer norm without trained scale and shift."""
     norm = call.target
@@ -34,7 +34,7 @@ def layer_norm(call: Call) -> Kernel:
     return _normalize(call, norm.normalized_shape, norm.eps)
 
 
-@register_rule(F.layer_norm)
+@register_rule(F.layer_norm, fresh=True)
 def functional_layer_norm(call: Call) -> Kernel:
     """``F.layer_norm`` without scale and shift."""
     if call.argument(2, "weight", None) is not None or call.argument(3, "bias", None) is not None:

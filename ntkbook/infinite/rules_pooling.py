@@ -43,7 +43,7 @@ def _images(call: Call, n_spatial: int) -> Kernel:
     return k
 
 
-@register_rule(AvgPool2d, SumPool2d, needs="full", channels="first")
+@register_rule(AvgPool2d, SumPool2d, needs="full", channels="first", fresh=True)
 def window_pool(call: Call) -> Kernel:
     """Pools of :mod:`ntkbook.nn`."""
     pool: WindowPool2d = call.target
@@ -52,7 +52,7 @@ def window_pool(call: Call) -> Kernel:
     return _pool(call, pool.windows, divisors)
 
 
-@register_rule(torch.nn.AvgPool1d, torch.nn.AvgPool2d, needs="full", channels="first")
+@register_rule(torch.nn.AvgPool1d, torch.nn.AvgPool2d, needs="full", channels="first", fresh=True)
 def plain_window_pool(call: Call) -> Kernel:
     """Torch's average pools."""
     pool = call.target
@@ -98,19 +98,21 @@ def _reduce(k: Kernel, positions: Sequence[int], *, mean: bool, keepdim: bool) -
     )
 
 
-@register_rule(GlobalAvgPool2d, needs="full", channels="first")
+@register_rule(GlobalAvgPool2d, needs="full", channels="first", fresh=True)
 def global_average(call: Call) -> Kernel:
     """Average over all positions."""
     return _reduce(_images(call, 2), (0, 1), mean=True, keepdim=False)
 
 
-@register_rule(GlobalSumPool2d, needs="full", channels="first")
+@register_rule(GlobalSumPool2d, needs="full", channels="first", fresh=True)
 def global_sum(call: Call) -> Kernel:
     """Sum over all positions."""
     return _reduce(_images(call, 2), (0, 1), mean=False, keepdim=False)
 
 
-@register_rule(torch.nn.AdaptiveAvgPool1d, torch.nn.AdaptiveAvgPool2d, needs="full", channels="first")
+@register_rule(
+    torch.nn.AdaptiveAvgPool1d, torch.nn.AdaptiveAvgPool2d, needs="full", channels="first", fresh=True
+)
 def adaptive_average(call: Call) -> Kernel:
     """Torch's global average pool, which keeps dimensions of size 1."""
     n_spatial = 1 if isinstance(call.target, torch.nn.AdaptiveAvgPool1d) else 2
@@ -143,13 +145,13 @@ def _reduction(call: Call, *, mean: bool) -> Kernel:
     return _reduce(k, positions, mean=mean, keepdim=keepdim)
 
 
-@register_rule(torch.mean, "mean", needs="full")
+@register_rule(torch.mean, "mean", needs="full", fresh=True)
 def mean_rule(call: Call) -> Kernel:
     """``x.mean(dim)`` over positions."""
     return _reduction(call, mean=True)
 
 
-@register_rule(torch.sum, "sum", needs="full")
+@register_rule(torch.sum, "sum", needs="full", fresh=True)
 def sum_over_positions(call: Call) -> Kernel:
     """``x.sum(dim)`` over positions."""
     return _reduction(call, mean=False)

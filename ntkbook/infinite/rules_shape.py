@@ -140,7 +140,8 @@ def _permute(call: Call, k: Kernel, dims: tuple[int, ...]) -> Kernel:
     )
 
 
-@register_rule("contiguous", "clone", torch.clone)
+@register_rule("contiguous")
+@register_rule("clone", torch.clone, fresh=True)
 def same_values(call: Call) -> Kernel:
     """Memory layout does not concern kernels."""
     return call.kernel

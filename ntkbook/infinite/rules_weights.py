@@ -172,13 +172,13 @@ def _dense(call: Call, weights: Weights) -> Kernel:
     return weights(call, _same, _same, **_shapes(k, weights.channels_out))
 
 
-@register_rule(Linear, channels="last")
+@register_rule(Linear, channels="last", fresh=True)
 def linear(call: Call) -> Kernel:
     """Dense layer of :mod:`ntkbook.nn`."""
     return _dense(call, Weights.of(call.target))
 
 
-@register_rule(torch.nn.Linear, channels="last")
+@register_rule(torch.nn.Linear, channels="last", fresh=True)
 def plain_linear(call: Call) -> Kernel:
     """Torch's dense layer, read in the NTK parameterization."""
     layer = call.target
@@ -202,13 +202,13 @@ def _convolve(call: Call, weights: Weights, windows: Windows) -> Kernel:
     return weights(call, lambda t: convolution(t, windows, full=full), _same, **changes)
 
 
-@register_rule(Conv1d, Conv2d, channels="first")
+@register_rule(Conv1d, Conv2d, channels="first", fresh=True)
 def conv(call: Call) -> Kernel:
     """Convolutions of :mod:`ntkbook.nn`."""
     return _convolve(call, Weights.of(call.target), call.target.windows)
 
 
-@register_rule(torch.nn.Conv1d, torch.nn.Conv2d, channels="first")
+@register_rule(torch.nn.Conv1d, torch.nn.Conv2d, channels="first", fresh=True)
 def plain_conv(call: Call) -> Kernel:
     """Torch's convolutions, read in the NTK parameterization."""
     layer = call.target
@@ -250,13 +250,13 @@ def _convolve_transposed(call: Call, weights: Weights, windows: TransposedWindow
     return weights(call, lambda t: transposed_convolution(t, windows, full=full), _same, **changes)
 
 
-@register_rule(ConvTranspose2d, channels="first")
+@register_rule(ConvTranspose2d, channels="first", fresh=True)
 def conv_transpose(call: Call) -> Kernel:
     """Transposed convolution of :mod:`ntkbook.nn`."""
     return _convolve_transposed(call, Weights.of(call.target), call.target.windows)
 
 
-@register_rule(torch.nn.ConvTranspose2d, channels="first")
+@register_rule(torch.nn.ConvTranspose2d, channels="first", fresh=True)
 def plain_conv_transpose(call: Call) -> Kernel:
     """Torch's transposed convolution, read in the NTK parameterization."""
     layer = call.target
@@ -266,7 +266,7 @@ def plain_conv_transpose(call: Call) -> Kernel:
     return _convolve_transposed(call, _plain_weights(call), windows)
 
 
-@register_rule(LocallyConnected2d, channels="first", needs="diagonal")
+@register_rule(LocallyConnected2d, channels="first", needs="diagonal", fresh=True)
 def locally_connected(call: Call) -> Kernel:
     """Locally connected layer: different positions have independent weights, hence no covariance."""
     layer = call.target
