@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from gram_cases import Limited, Logged, data, rbf
+from gram_cases import Logged, data, rbf, stopped_after
 
 import ntkbook
 from ntkbook.gram import GramStoreError, StoredGram
@@ -85,15 +85,14 @@ def test_a_finished_store_computes_nothing(tmp_path):
 
 def interrupted(store, tiles):
     """Leave a store with the first ``tiles`` tiles."""
-    Limited.left = tiles
-    with pytest.raises(InterruptedError):
-        compute(store, Limited())
+    with stopped_after(tiles), pytest.raises(InterruptedError):
+        compute(store)
 
 
 def resume(store):
     """Resume it, and return the matrix and how many tiles that took."""
-    Limited.left, before = -1, Limited.calls
-    return compute(store, Limited()).tensor(), Limited.calls - before
+    with stopped_after(None) as computed:
+        return compute(store).tensor(), len(computed)
 
 
 def snapshot(store):
@@ -183,15 +182,14 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("factor", [lambda: 3.0, lambda: Scaled(1.0)])
 def test_equal_kernels_built_anew_are_recognized(tmp_path, factor):
     def product():
-        limited, scale = Limited(), factor()
-        return lambda a, b: limited(a, b) * (scale if isinstance(scale, float) else scale(a, b))
+        scale = factor()
+        return lambda a, b: rbf(a, b) * (scale if isinstance(scale, float) else scale(a, b))
 
-    Limited.left = 7
-    with pytest.raises(InterruptedError):
+    with stopped_after(7), pytest.raises(InterruptedError):
         compute(tmp_path / "g", product())
-    Limited.left, before = -1, Limited.calls
-    compute(tmp_path / "g", product())
-    assert Limited.calls - before == TILES - 7  # the kernel built anew did not begin again
+    with stopped_after(None) as computed:
+        compute(tmp_path / "g", product())
+    assert len(computed) == TILES - 7  # the kernel built anew did not begin again
 
 
 def test_a_kernel_without_comparable_state_is_refused(tmp_path):
@@ -272,11 +270,10 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    Limited.left = -1
     with monkeypatch.context() as patch:
         patch.setattr(zarr.Array, "__setitem__", full)
         with pytest.raises(GramStoreError, match=r"cannot write tile \(1, 2\).*the disk is full.*are kept"):
-            compute(tmp_path / "g", Limited())
+            compute(tmp_path / "g")
     matrix, calls = resume(tmp_path / "g")
     assert torch.equal(matrix, expected)
     assert calls == TILES - 7
