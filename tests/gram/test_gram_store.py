@@ -250,10 +250,12 @@ def test_an_empty_folder_and_a_left_over_draft_are_taken(tmp_path):
     (tmp_path / "g").mkdir()
     (tmp_path / ".g.draft" / "gram").mkdir(parents=True)
     (tmp_path / ".g.draft" / "zarr.json").write_text("{")
+    (tmp_path / ".g.draft" / "gram" / "stale").write_text("of a run that died")
     assert torch.equal(
         compute(tmp_path / "g").tensor(), ntkbook.gram(rbf, data(), tile_size=4, progress=False)
     )
     assert not (tmp_path / ".g.draft").exists()
+    assert not list(tmp_path.rglob("stale"))
 
 
 def test_an_unfinished_store_cannot_be_read_as_a_result(tmp_path):
