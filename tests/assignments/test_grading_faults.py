@@ -68,8 +68,11 @@ def test_a_thousand_damaged_messages_are_decoded_or_refused():
 
 
 def test_a_source_that_no_parser_survives_costs_its_own_cell(tmp_path):
-    path = notebook(tmp_path / "a.ipynb", "-" * 50_000 + "1", "(" * 50_000, "x = '\x00'", "a" + ".a" * 50_000)
-    assert len(read_submission(path).cells) == 4
+    sources = ["-" * 50_000 + "1", "(" * 50_000, "x = '\x00'", "x = 'LONE'", "a" + ".a" * 50_000]
+    path = notebook(tmp_path / "a.ipynb", *sources)
+    # Half of a pair of surrogates is JSON, and no text that Python could encode.
+    path.write_text(path.read_text(encoding="utf-8").replace("LONE", r"\ud800"), encoding="utf-8")
+    assert len(read_submission(path).cells) == 5
 
 
 def test_a_reader_that_fails_stops_nothing(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def test_the_inputs_differ_from_call_to_call_and_a_seed_repeats_them():
 
 
 def test_unknown_questions_are_named_with_near_ones():
-    with pytest.raises(KeyError, match="hw1/q4"):
+    with pytest.raises(KeyError, match="did you mean hw1/q4"):
         check("hw1/q44", None)
     with pytest.raises(KeyError, match="there are hw1, hw2"):
         check("hw99/q1", None)
