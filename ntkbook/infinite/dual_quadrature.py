@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ntkbook._validation import check_choice
 from ntkbook.infinite.dual_activations import DualMoments, register_dual
 from ntkbook.infinite.dual_smooth import gelu
 from ntkbook.infinite.gaussian_pair import with_partials
@@ -39,7 +40,7 @@ def _smooth_module(module: torch.nn.Module, q11: Tensor, q12: Tensor, q22: Tenso
 
 @register_dual(torch.nn.GELU)
 def _gelu(module: torch.nn.GELU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    if module.approximate == "none":
+    if check_choice("approximate", module.approximate, ("none", "tanh")) == "none":
         return gelu(q11, q12, q22)
     return _by_quadrature(GELUTanh(), q11, q12, q22, smooth=True)
 

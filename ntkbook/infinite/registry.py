@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from ntkbook._validation import check_choice
+from ntkbook.infinite.inputs import TensorPair
 from ntkbook.infinite.kernel import Kernel
 from ntkbook.nn._parametric import Scale
 
@@ -30,6 +33,16 @@ OPERATORS: dict[Any, Any] = {
     operator.ixor: operator.xor,
 }
 
+# By what other names torch's functions take some arguments.
+_OTHER_NAMES = {
+    "input": ("x", "a", "x1"),
+    "other": ("x2",),
+    "dim": ("axis",),
+    "keepdim": ("keepdims",),
+    "dim0": ("axis0",),
+    "dim1": ("axis1",),
+}
+
 Needs = Literal["keep", "full", "diagonal"]
 Target = type[torch.nn.Module] | Callable[..., Any] | str
 
@@ -41,6 +54,9 @@ class InfiniteWidthError(ValueError):
 @dataclass(frozen=True)
 class Call:
     """One operation of the traced network, applied to kernels.
+
+    A rule reads arguments by :attr:`kernel`, :meth:`argument` and :meth:`several`, which keep account: an
+    argument that was given and that the rule has not read is refused, whatever the rule.
 
     Attributes
     ----------
@@ -63,18 +79,55 @@ class Call:
     kwargs: Mapping[str, Any]
     full: bool
     plain_std: tuple[Scale | None, Scale | None] = (None, None)
+    _read: set[int | str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def kernel(self) -> Kernel:
         """The first argument, which must be a kernel."""
-        value = self.args[0] if self.args else next(iter(self.kwargs.values()), None)
+        name = "input"
+        if isinstance(self.target, torch.nn.Module) and not self.args:
+            name = next(iter(inspect.signature(self.target.forward).parameters), name)
+        value = self.argument(0, name, None)
         if not isinstance(value, Kernel):
-            raise self.error(f"its first argument is {type(value).__name__}, not the network's features")
+            raise self.error(f"its first argument is {_shown(value)}, not the network's features")
         return value
 
-    def argument(self, position: int, name: str, default: Any) -> Any:
-        """Return an argument given by position or by name."""
-        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+    def argument(self, position: int | None, name: str, default: Any) -> Any:
+        """Return an argument given by position or by name; by name only where ``position`` is None."""
+        names = (name, *_OTHER_NAMES.get(name, ()))
+        self._read.update(names)
+        if position is not None:
+            self._read.add(position)
+            if len(self.args) > position:
+                return self.args[position]
+        return next((self.kwargs[each] for each in names if each in self.kwargs), default)
+
+    def several(self, position: int, name: str) -> tuple[Any, ...]:
+        """Return what is given as one tuple, or spread over all arguments from ``position`` on."""
+        values = self.args[position:] or (self.argument(None, name, ()),)
+        self._read.update(range(position, len(self.args)))
+        return tuple(values[0]) if len(values) == 1 and isinstance(values[0], tuple | list) else values
+
+    def dimension(self, value: Any, ndim: int) -> int:
+        """Return one of ``ndim`` dimensions, counted from the first."""
+        if isinstance(value, bool) or not isinstance(value, int) or not -ndim <= value < ndim:
+            raise self.error(
+                f"dimension {_shown(value)} is none of the {ndim} of its features; use an integer from "
+                f"{-ndim} to {ndim - 1}"
+            )
+        return value % ndim
+
+    def check_read(self) -> None:
+        """Refuse arguments that were given and not read; ``inplace`` is a matter of the plan."""
+        given: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
+        for key, value in given:
+            if key in self._read or value is None or key == "inplace":
+                continue
+            which = f"{key}={_shown(value)}" if isinstance(key, str) else f"{key + 1}, {_shown(value)},"
+            raise self.error(
+                f"its argument {which} has no rule; leave it out, or register a rule that reads it by "
+                "call.argument"
+            )
 
     @property
     def title(self) -> str:
@@ -102,7 +155,7 @@ class Entry:
     Attributes
     ----------
     rule : callable
-        Maps a :class:`Call` to the output's kernel.
+        Maps a :class:`Call` to the output's kernel. Run by :meth:`apply` alone.
     needs : {"keep", "full", "diagonal"} or callable
         Spatial covariance that the rule needs of its input: as much as its output needs, all of it, or its
         diagonal; or a function of (target, args, kwargs) that tells.
@@ -119,6 +172,12 @@ class Entry:
     channels: Literal["first", "last"] | None
     fresh: bool
 
+    def apply(self, call: Call) -> Any:
+        """Run the rule, and refuse what it has not read."""
+        result = self.rule(call)
+        call.check_read()
+        return result
+
 
 _entries: dict[Target, Entry] = {}
 _refusals: dict[Target, str] = {}
@@ -132,6 +191,8 @@ def register_rule(
     fresh: bool = False,
 ) -> Callable[[R], R]:
     """Register how modules, functions or tensor methods act on kernels, in place of any earlier rule.
+
+    Arguments that are given in ``forward`` and that the rule does not read are refused: see :class:`Call`.
 
     Parameters
     ----------
@@ -274,3 +335,15 @@ def is_known(module: torch.nn.Module) -> bool:
 def target_name(target: Any) -> str:
     """Return a function's or method's name as a reader would write it."""
     return target if isinstance(target, str) else getattr(target, "__name__", repr(target))
+
+
+def _shown(value: object) -> str:
+    """Return what a message shows of an argument."""
+    if isinstance(value, Kernel):
+        return f"features of shape {value.shape1}"
+    if isinstance(value, Tensor) and value.ndim:
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, TensorPair):
+        return f"a further input of shape {tuple(value.first.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

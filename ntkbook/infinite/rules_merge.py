@@ -127,6 +127,7 @@ def difference_rule(call: Call) -> Kernel:
 
 def _signed_sum(call: Call) -> Kernel:
     a, b = _operands(call)
+    alpha = call.argument(None, "alpha", 1)
     if not (isinstance(a, Kernel) and isinstance(b, Kernel)):
         constant = b if isinstance(a, Kernel) else a
         if _is_number(constant) and not isinstance(constant, Tensor) and constant == 0:
@@ -135,7 +136,6 @@ def _signed_sum(call: Call) -> Kernel:
             "adding a constant gives features a mean, which no rule carries; use the bias of a weight layer, "
             "or ntkbook.nn.Elementwise for a shifted activation"
         )
-    alpha = call.kwargs.get("alpha", 1)
     return add(call, a, b if alpha == 1 else scale(b, alpha))
 
 
@@ -158,9 +158,10 @@ def product_rule(call: Call) -> Kernel:
 def quotient_rule(call: Call) -> Kernel:
     """Divide by a number."""
     a, b = _operands(call)
+    rounding = call.argument(None, "rounding_mode", None)
     if not (isinstance(a, Kernel) and _is_number(b)):
         raise call.error("only division by a number has a rule; use torch.nn.LayerNorm to normalize")
-    if call.kwargs.get("rounding_mode") is not None:
+    if rounding is not None:
         raise call.error("rounding_mode rounds features, which has no rule; use ntkbook.nn.Elementwise(fn)")
     if b == 0:
         raise call.error("it divides by 0; divide by another number")
@@ -180,7 +181,7 @@ def concatenation_rule(call: Call) -> Kernel:
     dim = call.argument(1, "dim", 0)
     if not all(isinstance(k, Kernel) for k in kernels):
         raise call.error("it concatenates features with a constant tensor, whose covariance is not known")
-    return concatenate(call, kernels, dim % len(kernels[0].shape1))
+    return concatenate(call, kernels, call.dimension(dim, len(kernels[0].shape1)))
 
 
 def concatenate(call: Call, kernels: Sequence[Kernel], axis: int) -> Kernel:

@@ -87,27 +87,30 @@ def _normalize(call: Call, normalized_shape: Sequence[int], eps: float) -> Kerne
 @register_rule(torch.nn.Dropout)
 def dropout(call: Call) -> Kernel:
     """Dropout: the identity in evaluation mode."""
-    return drop(call, call.target.p) if call.target.training else call.kernel
+    return drop(call, call.target.p, training=call.target.training)
 
 
 @register_rule(F.dropout, torch.dropout)
 def functional_dropout(call: Call) -> Kernel:
     """``F.dropout`` with a fixed ``training``."""
+    p = call.argument(1, "p", 0.5)
     training = call.argument(2, "train" if call.target is torch.dropout else "training", True)
-    return drop(call, call.argument(1, "p", 0.5)) if training else call.kernel
+    return drop(call, p, training=training)
 
 
-def drop(call: Call, p: float) -> Kernel:
+def drop(call: Call, p: float, *, training: bool) -> Kernel:
     r"""Apply an independent mask to every feature, position and input.
 
     With ``keep = 1 - p``, a feature's product with itself has mean :math:`\mathcal K / keep`, all others
     :math:`\mathcal K`; only one batch against itself holds features with one mask.
     """
     k = call.kernel
-    if p >= 1:
-        raise call.error("p=1 drops every feature; use p < 1")
-    if p == 0:
+    if not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise call.error(f"p={p!r} is no probability; use a number from 0 to below 1")
+    if p == 0 or not training:
         return k
+    if p == 1:
+        raise call.error("p=1 drops every feature; use p < 1")
     if not k.has_parameters:
         raise call.error(
             "it drops entries of the network's input, whose finite number does not average; drop hidden "

@@ -66,7 +66,9 @@ def plain_window_pool(call: Call) -> Kernel:
         windows.counts(i, n, k.nngp, include_pad=pool.count_include_pad) for i, n in enumerate(k.spatial)
     ]
     override = getattr(pool, "divisor_override", None)
-    if override:
+    if override is not None:
+        if override == 0:
+            raise call.error("divisor_override=0 divides by zero; use another number, or None for the mean")
         divisors = [k.nngp.new_full((), override), *(k.nngp.new_ones(()) for _ in divisors[1:])]
     return _pool(call, windows, divisors)
 
@@ -127,12 +129,12 @@ def adaptive_average(call: Call) -> Kernel:
 
 def _reduction(call: Call, *, mean: bool) -> Kernel:
     k = call.kernel
-    unread = set(call.kwargs) - {"input", "dim", "axis", "keepdim", "keepdims"}
-    if any(call.kwargs[name] is not None for name in unread):
-        raise call.error(f"its arguments {sorted(unread)} have no rule; leave them out")
-    dims = call.argument(1, "dim", call.kwargs.get("axis"))
+    dims, keepdim = call.argument(1, "dim", None), call.argument(2, "keepdim", False)
+    if not isinstance(keepdim, bool):
+        raise call.error(f"keepdim must be True or False, got {keepdim!r}; give dimensions as one tuple")
     ndim = len(k.shape1)
-    chosen = {d % ndim for d in ((dims,) if isinstance(dims, int) else dims or range(ndim))}
+    several = dims if isinstance(dims, tuple | list) else () if dims is None else (dims,)
+    chosen = {call.dimension(d, ndim) for d in several or range(ndim)}
     if 0 in chosen or k.channel_axis in chosen:
         raise call.error(
             f"it reduces dimensions {sorted(chosen)} of features of shape {k.shape1}, among them the batch "
@@ -141,7 +143,6 @@ def _reduction(call: Call, *, mean: bool) -> Kernel:
         )
     tensor_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
     positions = [tensor_axes.index(axis) for axis in sorted(chosen)]
-    keepdim = bool(call.argument(2, "keepdim", call.kwargs.get("keepdims", False)))
     return _reduce(k, positions, mean=mean, keepdim=keepdim)
 
 

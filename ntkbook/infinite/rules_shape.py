@@ -51,7 +51,11 @@ def flatten(call: Call) -> Kernel:
     """Flatten everything but the batch, or neighbouring spatial dimensions."""
     k = call.kernel
     ndim = len(k.shape1)
-    start, end = (d % ndim for d in _flatten_range(call.target, call.args, call.kwargs))
+    if isinstance(call.target, torch.nn.Flatten):
+        chosen = call.target.start_dim, call.target.end_dim
+    else:
+        chosen = call.argument(1, "start_dim", 0), call.argument(2, "end_dim", -1)
+    start, end = (call.dimension(d, ndim) for d in chosen)
     if (start, end) == (1, ndim - 1):
         return flatten_all(k)
     if start == 0 or start <= k.channel_axis <= end:
@@ -86,10 +90,11 @@ def _merge_positions(k: Kernel, start: int, end: int) -> Kernel:
 def reshape(call: Call) -> Kernel:
     """``x.view(x.size(0), -1)`` and its like: a flattening."""
     k = call.kernel
-    sizes = call.args[1:] or (call.kwargs.get("shape"),)
-    if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
-        sizes = tuple(sizes[0])
-    if len(sizes) == 2 and sizes[0] in (k.shape1[0], -1) and sizes[1] in (-1, math.prod(k.shape1[1:])):
+    sizes = call.several(1, "shape")
+    features = math.prod(k.shape1[1:])
+    if len(sizes) == 2 and (
+        (sizes[0] == k.shape1[0] and sizes[1] in (-1, features)) or tuple(sizes) == (-1, features)
+    ):
         return flatten_all(k)
     raise call.error(
         f"shape {tuple(sizes)} has no rule; only x.reshape(len(x), -1) does: use flatten, permute, or a "
@@ -100,10 +105,13 @@ def reshape(call: Call) -> Kernel:
 @register_rule("permute", torch.permute)
 def permute(call: Call) -> Kernel:
     """Reorder dimensions behind the batch."""
-    dims = call.args[1:] or (call.kwargs.get("dims"),)
-    if len(dims) == 1 and isinstance(dims[0], tuple | list):
-        dims = tuple(dims[0])
-    return _permute(call, call.kernel, dims)
+    k = call.kernel
+    ndim = len(k.shape1)
+    given = call.several(1, "dims")
+    dims = tuple(call.dimension(d, ndim) for d in given)
+    if sorted(dims) != list(range(ndim)):
+        raise call.error(f"dims {given} must name each of the {ndim} dimensions of its features once")
+    return _permute(call, k, dims)
 
 
 @register_rule("transpose", torch.transpose, "swapaxes", torch.swapaxes)
@@ -111,7 +119,8 @@ def transpose(call: Call) -> Kernel:
     """Swap two dimensions behind the batch."""
     k = call.kernel
     ndim = len(k.shape1)
-    a, b = call.argument(1, "dim0", None) % ndim, call.argument(2, "dim1", None) % ndim
+    a = call.dimension(call.argument(1, "dim0", None), ndim)
+    b = call.dimension(call.argument(2, "dim1", None), ndim)
     dims = list(range(ndim))
     dims[a], dims[b] = dims[b], dims[a]
     return _permute(call, k, tuple(dims))
@@ -119,7 +128,6 @@ def transpose(call: Call) -> Kernel:
 
 def _permute(call: Call, k: Kernel, dims: tuple[int, ...]) -> Kernel:
     ndim, n = len(k.shape1), len(k.spatial)
-    dims = tuple(d % ndim for d in dims)
     if dims[0] != 0:
         raise call.error("it moves the batch away from dimension 0; keep the batch first")
     spatial_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
@@ -144,4 +152,5 @@ def _permute(call: Call, k: Kernel, dims: tuple[int, ...]) -> Kernel:
 @register_rule("clone", torch.clone, fresh=True)
 def same_values(call: Call) -> Kernel:
     """Memory layout does not concern kernels."""
+    call.argument(None, "memory_format", None)
     return call.kernel

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ntkbook import infinite_width, nn
@@ -33,18 +34,138 @@ def test_dropout_that_is_off_is_the_identity() -> None:
     assert not torch.allclose(on.ntk, plain.ntk)
 
 
+OUT = torch.ones(2, 5, 4, dtype=torch.float64)
+
+
 @pytest.mark.parametrize(
-    "step",
+    ("step", "message"),
     [
-        lambda h: torch.div(h, 2.0, rounding_mode="floor"),
-        lambda h: h / 0,
-        lambda h: torch.mean(h, 1, dtype=torch.float64),
+        (lambda h: torch.div(h, 2.0, rounding_mode="floor"), "rounding_mode rounds features"),
+        (lambda h: h / 0, "divide by another number"),
+        (lambda h: torch.mean(h, 1, dtype=torch.float64), r"argument dtype=torch.float64 has no rule; leave"),
+        (
+            lambda h: torch.mul(h, 2.0, out=OUT),
+            r"argument out=a tensor of shape .2, 5, 4. has no rule",
+        ),
+        (lambda h: h.add(0, h), r"argument 3, features of shape \(2, 5, 4\), has no rule; leave it out"),
+        (lambda h: F.dropout(h, p=-0.5), "p=-0.5 is no probability; use a number from 0"),
+        (lambda h: F.dropout(h, p=1.5), "p=1.5 is no probability"),
+        (lambda h: torch.dropout(h, 2.0, train=False), "p=2.0 is no probability"),
+        (lambda h: F.dropout(h, p=1.0), "p=1 drops every feature; use p < 1"),
+        (
+            lambda h: h.transpose(1, 5),
+            "dimension 5 is none of the 3 .*; use an integer from -3 to 2",
+        ),
+        (lambda h: h.transpose(1, -4), "dimension -4 is none of the 3"),
+        (lambda h: h.permute(0, 1, 1), r"dims \(0, 1, 1\) must name each of the 3 dimensions"),
+        (lambda h: h.permute(0, 2), r"dims \(0, 2\) must name each of the 3 dimensions"),
+        (lambda h: h.mean(4), "dimension 4 is none of the 3"),
+        (lambda h: h.mean(1, 1), "keepdim must be True or False, got 1; give dimensions as one tuple"),
+        (lambda h: h.flatten(1, 3), "dimension 3 is none of the 3"),
+        (lambda h: torch.cat([h, h], dim=3), "dimension 3 is none of the 3"),
+        (lambda h: torch.cat([h, h], axis=1), "correlated"),
+        (lambda h: h.reshape(-1, -1), "only x.reshape"),
     ],
 )
-def test_what_a_rule_cannot_do_is_refused(step: Callable[[Tensor], Tensor]) -> None:
+def test_what_a_rule_cannot_do_is_refused(step: Callable[[Tensor], Tensor], message: str) -> None:
     x = torch.randn(2, 5, 3, dtype=torch.float64)
-    with pytest.raises(InfiniteWidthError):
+    with pytest.raises(InfiniteWidthError, match=message):
         infinite_width(Between(step))(x)
+
+
+@pytest.mark.parametrize("p", [-0.5, 1.5])
+def test_what_torch_refuses_too_is_no_kernel(p: float) -> None:
+    with pytest.raises(ValueError, match="dropout probability"):
+        F.dropout(torch.ones(2), p=p)
+
+
+def test_swapped_axes_by_numpys_names_are_swapped() -> None:
+    x = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    plain = infinite_width(torch.nn.Sequential(nn.Conv2d(5, 4, 3), Swapped(1)))(x)
+    for how in (2, 3):
+        named = infinite_width(torch.nn.Sequential(nn.Conv2d(5, 4, 3), Swapped(how)))(x)
+        assert torch.equal(named.ntk, plain.ntk)
+        assert named.shape1 == plain.shape1
+
+
+class Swapped(torch.nn.Module):
+    def __init__(self, how: int) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.how == 1:
+            return torch.transpose(h, 1, 3)
+        return h.swapaxes(axis0=1, axis1=3) if self.how == 2 else torch.swapaxes(h, axis0=1, axis1=3)
+
+
+def test_output_size_of_a_transposed_convolution_is_refused() -> None:
+    class Enlarged(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = torch.nn.ConvTranspose2d(2, 4, 3, stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(x, output_size=[10, 10])
+
+    x = torch.randn(2, 2, 4, 4)
+    assert Enlarged()(x).shape[-1] == 10 != torch.nn.ConvTranspose2d(2, 4, 3, stride=2)(x).shape[-1]
+    with pytest.raises(InfiniteWidthError, match=r"output_size=\[10, 10\] has no rule; leave it out"):
+        infinite_width(Enlarged(), w_std=1.0)(x)
+
+
+def test_a_pool_that_divides_by_zero_is_refused() -> None:
+    net = torch.nn.Sequential(nn.Conv2d(2, 4, 3), torch.nn.AvgPool2d(2, divisor_override=0))
+    with pytest.raises(InfiniteWidthError, match="divisor_override=0 divides by zero; use another number"):
+        infinite_width(net)(torch.randn(2, 2, 6, 6))
+
+
+def test_an_unknown_approximation_is_refused() -> None:
+    net = torch.nn.Sequential(nn.Linear(2, 4), torch.nn.GELU(approximate="erf"))
+    with pytest.raises(ValueError, match="approximate must be one of 'none', 'tanh'; got 'erf'"):
+        infinite_width(net)(torch.randn(2, 2))
+
+
+class OnGraph(torch.nn.Module):
+    """Sums over edges, behind something done with the adjacency."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.first, self.edges, self.step = nn.Linear(3, 4), nn.Aggregate(), step
+
+    def forward(self, x: Tensor, a: Tensor) -> Tensor:
+        return self.edges(*self.step(self.first(x), a))
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda h, a: (h, a * 2), "mul ('mul') computes with 'a'"),
+        (lambda h, a: (h, 2 * a), "mul ('mul') computes with 'a'"),
+        (lambda h, a: (h, a + a), "add ('add') computes with 'a'"),
+        (lambda h, a: (h, a.transpose(1, 2)), "transpose ('transpose') computes with 'a'"),
+        (lambda h, a: (h, torch.relu(a)), "relu ('relu') computes with 'a'"),
+    ],
+)
+def test_arithmetic_on_a_second_input_is_refused(step: Callable[..., object], message: str) -> None:
+    x, a = torch.randn(2, 5, 3, dtype=torch.float64), torch.ones(2, 5, 5, dtype=torch.float64)
+    with pytest.raises(InfiniteWidthError) as caught:
+        infinite_width(OnGraph(step))((x, a))
+    assert message in str(caught.value)
+    assert "shape (2, 5, 5)" in str(caught.value)
+    assert "compute it before the call and pass the result" in str(caught.value)
+
+
+def test_sizes_of_a_second_input_may_be_read() -> None:
+    x, a = torch.randn(2, 5, 3, dtype=torch.float64), torch.ones(2, 5, 5, dtype=torch.float64)
+    plain = infinite_width(OnGraph(lambda h, a: (h / 5, a)))((x, a))
+    for step in (
+        lambda h, a: (h / a.size(1), a),
+        lambda h, a: (h / a.size(dim=1), a),
+        lambda h, a: (h / a.shape[-1], a),
+        lambda h, a: (h / (a.dim() + 2), a),
+    ):
+        assert torch.equal(infinite_width(OnGraph(step))((x, a)).ntk, plain.ntk)
 
 
 def test_half_adaptive_pool_is_refused() -> None:
