@@ -28,6 +28,8 @@ from ntkbook._validation import as_numpy, check_finite, check_tensor
 _FORMAT = 1
 # NumPy has no bfloat16, so its bits are stored; no kernel returns whole numbers.
 _BITS = torch.int16
+# A hundred times what the files of metadata take: a longer one is not read into memory.
+_MOST_METADATA = 2**16
 
 
 class GramStoreError(RuntimeError):
@@ -252,10 +254,15 @@ def _reason(error: OSError) -> str:
 
 def _checksum_of_metadata(path: Path, manifest: dict[str, Any]) -> int:
     """Cover what says how the chunks are to be read: another dtype or shape would fit the same bytes."""
-    files = [path / name / "zarr.json" for name in ("gram", "done")]
+    _, *files = _headers(path)
     return zlib.crc32(
         b"".join([json.dumps(manifest, sort_keys=True).encode(), *(f.read_bytes() for f in files)])
     )
+
+
+def _headers(path: Path) -> list[Path]:
+    """Return the files of metadata: of the group and of its arrays."""
+    return [path / "zarr.json", path / "gram" / "zarr.json", path / "done" / "zarr.json"]
 
 
 def _checksum(values: NDArray[Any]) -> int:
@@ -274,6 +281,9 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
             "ntkbook.gram(..., store=path)"
         )
     try:
+        for header in _headers(path):
+            if header.stat().st_size > _MOST_METADATA:
+                raise ValueError(f"{header.name} has {header.stat().st_size} bytes")
         group = zarr.open_group(str(path), mode=mode)
         arrays: dict[str, Any] = {name: group[name] for name in ("gram", "done")}
         if not all(isinstance(array, zarr.Array) for array in arrays.values()):
@@ -283,6 +293,10 @@ def _open_group(path: Path, mode: Literal["r", "r+"]) -> Any:
         checksum = _checksum_of_metadata(path, attributes["manifest"])
         if attributes.get("checksum", checksum) != checksum:
             raise ValueError("it does not match its checksum")
+        size = attributes["manifest"]["tile_size"]
+        grid = tuple(-(-n // size) for n in arrays["gram"].shape[:2])
+        if arrays["done"].shape != grid:
+            raise ValueError(f"{grid} tiles but {arrays['done'].shape} checksums")
         return {**arrays, "marks": arrays["done"][:], "manifest": dict(attributes["manifest"])}
     except Exception as error:  # whatever zarr meets in damaged metadata
         raise GramStoreError(

@@ -1,5 +1,6 @@
 """Damaged stores: whatever was damaged, the matrix is the same or the damage is named."""
 
+import json
 import random
 import shutil
 
@@ -75,3 +76,36 @@ def test_a_store_without_a_checksum_of_its_metadata_is_read_and_resumed(stores, 
         store = shutil.copytree(stores / kind, tmp_path / kind)
         del zarr.open_group(str(store), mode="r+").attrs["checksum"]
         assert outcome(lambda: compute(store)) == "the same"  # noqa: B023
+
+
+def claims_more(text, shape):
+    tree = json.loads(text)
+    tree["shape"] = shape
+    return json.dumps(tree)
+
+
+HEADERS = {
+    "garbage": ("zarr.json", lambda text: "\x00\xff{" * 30_000),
+    "garbage of the right length": ("gram/zarr.json", lambda text: "x" * len(text)),
+    "a megabyte of spaces": ("zarr.json", lambda text: text + " " * 2**20),
+    "a megabyte of spaces in an array": ("gram/zarr.json", lambda text: text + " " * 2**20),
+    "brackets without end": ("done/zarr.json", lambda text: "[" * 60_000),
+    "more checksums than tiles": ("done/zarr.json", lambda text: claims_more(text, [3000, 3000])),
+    "more entries than tiles": ("gram/zarr.json", lambda text: claims_more(text, [10**9, 10**9])),
+}
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("name", HEADERS)
+def test_an_oversized_or_senseless_header_is_named(stores, tmp_path, name, checksum):
+    """Stores of the first days have no checksum: there the sizes themselves must tell."""
+    place, change = HEADERS[name]
+    store = shutil.copytree(stores / "part", tmp_path / "g")
+    if not checksum:
+        del zarr.open_group(str(store), mode="r+").attrs["checksum"]
+    (store / place).write_text(change((store / place).read_text()))
+    kept = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    for read in (lambda: StoredGram(store), lambda: compute(store)):
+        with pytest.raises(GramStoreError, match="is no Gram store, or its metadata is damaged"):
+            read()
+    assert kept == {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
