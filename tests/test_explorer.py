@@ -98,6 +98,32 @@ def test_the_picture_draws_the_curves_of_that_position(monkeypatch):
     np.testing.assert_array_equal(drawn["standing"], X**2)
 
 
+def test_the_picture_shows_chosen_positions_side_by_side(monkeypatch):
+    panels, titles, plot, title = {}, [], Axes.plot, Axes.set_title
+
+    def recorded(self, x, y, *style, **options):
+        panels.setdefault(id(self), []).append(y)
+        return plot(self, x, y, *style, **options)
+
+    monkeypatch.setattr(Axes, "plot", recorded)
+    monkeypatch.setattr(Axes, "set_title", lambda self, text: (titles.append(text), title(self, text))[1])
+    made = chart(stills=[{"a": 4}, {"a": 2, "b": "low"}, {}])
+    assert titles == ["a = 4\nb = high", "a = 2\nb = low", "a = 1\nb = high"]
+    for level, (moving, standing) in zip((210, 100, 10), panels.values(), strict=True):
+        np.testing.assert_array_equal(moving, level + X)
+        np.testing.assert_array_equal(standing, X**2)
+    assert made.content == chart().content  # the page's chart starts where it did
+
+
+def test_plain_text_is_set_with_indices_and_powers_in_the_picture(monkeypatch):
+    titles, title = [], Axes.set_title
+    monkeypatch.setattr(Axes, "set_title", lambda self, text: (titles.append(text), title(self, text))[1])
+    made = chart(curves={"c": X}, styles=None, start=None, sliders={"weights σ_w": [1, 2]})
+    assert titles == [r"weights σ$_{\mathrm{w}}$ = 1"]
+    assert made.content["sliders"][0]["name"] == "weights σ_w"
+    assert module._typeset("η (n/64)^p of last_layer") == r"η (n/64)$^{\mathrm{p}}$ of last_layer"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -110,6 +136,10 @@ def test_the_picture_draws_the_curves_of_that_position(monkeypatch):
         ({"sliders": {"a": [1]}, "start": None}, "the slider 'a' must have 2 to 40 values, got 1"),
         ({"start": {"c": 1}}, "start names 'c'"),
         ({"start": {"a": 3}}, r"start\['a'\] is 3, not one of"),
+        ({"stills": []}, "stills must hold 1 to 3 positions of the sliders, got 0"),
+        ({"stills": [{}] * 4}, "1 to 3 positions of the sliders, got 4"),
+        ({"stills": [{}, {"c": 1}]}, r"stills\[1\] names 'c'"),
+        ({"stills": [{"a": 3}]}, r"stills\[0\]\['a'\] is 3, not one of"),
         ({"styles": {"moved": "line"}}, "styles names 'moved'"),
         ({"styles": {"moving": "wavy"}}, "style must be one of 'line', 'dashed', 'dots'"),
         ({"yscale": "log"}, "yscale='log' needs positive numbers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -33,7 +34,7 @@ class Explorer:
     content : dict
         What the page's script reads: the curves for every position of the sliders, and the axes.
     still : bytes
-        A PNG image of the curves where the sliders start.
+        A PNG image of the curves where the sliders start, or at the chosen positions side by side.
     alt : str
         What there is to see.
     width : int
@@ -65,6 +66,7 @@ def explorer(
     *,
     alt: str,
     start: Mapping[str, float | str] | None = None,
+    stills: Sequence[Mapping[str, float | str]] | None = None,
     styles: Mapping[str, str] | None = None,
     xlabel: str = "",
     ylabel: str = "",
@@ -77,7 +79,8 @@ def explorer(
 
     Everything is computed beforehand, so the chart works without a network and without Python: by mouse, by
     touch, by keyboard and with a screen reader. Where scripts do not run, in print, and on Colab, the curves
-    of the sliders' first position stand as a picture.
+    of the sliders' first position stand as a picture, or those of up to three positions side by side: what a
+    text says about moving the sliders can then be seen on paper, too.
 
     In a chapter the call is the value of its cell, which has the metadata of any other figure:
     ``mystnb.figure`` with caption and name, and ``mystnb.image.alt`` for the picture in print.
@@ -96,6 +99,8 @@ def explorer(
         What there is to see and what the sliders do to it, for those who cannot see it.
     start : mapping of str to value, optional
         Where sliders stand at first, by default at their first value.
+    stills : sequence of mappings, optional
+        The 1 to 3 positions that the picture shows. Sliders that a position leaves out stand as in ``start``.
     styles : mapping of str to {"line", "dashed", "dots"}, optional
         How curves are drawn, by default as lines.
     xlabel, ylabel : str
@@ -125,7 +130,8 @@ def explorer(
     >>> from ntkbook import plotting
     >>> t, rates = np.linspace(0, 5, 50), [0.5, 1.0, 2.0]
     >>> chart = plotting.explorer(
-    ...     t, {"loss": np.exp(-2 * np.outer(rates, t))}, {"rate λ": rates}, xlabel="time t", ylabel="loss",
+    ...     t, {"loss": np.exp(-2 * np.outer(rates, t))}, {"rate λ": rates},
+    ...     xlabel="time t", ylabel="loss",
     ...     alt="The loss falls exponentially in time; the slider sets the rate.")
     >>> chart.content["sliders"]
     [{'name': 'rate λ', 'values': ['0.5', '1.0', '2.0'], 'start': 0}]
@@ -139,6 +145,7 @@ def explorer(
                 f"{argument} must be a mapping, got {type(mapping).__name__}; pass {{name: values}}"
             )
     controls = _sliders(sliders, start or {})
+    shown = _positions(stills, sliders, start or {})
     shape = tuple(len(one["values"]) for one in controls)
     if not curves:
         raise ValueError("curves is empty: pass {name: values}")
@@ -172,8 +179,7 @@ def explorer(
         "axes": axes,
         "alt": alt,
     }
-    at = int(np.ravel_multi_index(tuple(one["start"] for one in controls), shape))
-    still, width = _still(place, values, at, controls, axes, drawn, colors)
+    still, width = _still(place, values, shown, axes, drawn, colors)
     made = Explorer(content, still, alt, width)
     size = len(made.to_html().encode())
     if size > _MOST_BYTES:
@@ -186,13 +192,13 @@ def explorer(
 
 
 def _sliders(
-    sliders: Mapping[str, Sequence[float | str]], start: Mapping[str, float | str]
+    sliders: Mapping[str, Sequence[float | str]], start: Mapping[str, float | str], argument: str = "start"
 ) -> list[dict[str, Any]]:
     if not 1 <= len(sliders) <= 3:
         raise ValueError(f"sliders must name 1 to 3 sliders, got {len(sliders)}")
     for name in start:
         if name not in sliders:
-            raise ValueError(f"start names {name!r}, which is not among the sliders {list(sliders)}")
+            raise ValueError(f"{argument} names {name!r}, which is not among the sliders {list(sliders)}")
     found = []
     for name, given in sliders.items():
         choices = list(given)
@@ -200,9 +206,24 @@ def _sliders(
             raise ValueError(f"the slider {name!r} must have 2 to 40 values, got {len(choices)}")
         first = start.get(name, choices[0])
         if first not in choices:
-            raise ValueError(f"start[{name!r}] is {first!r}, not one of the slider's values {choices}")
+            raise ValueError(f"{argument}[{name!r}] is {first!r}, not one of the slider's values {choices}")
         found.append({"name": name, "values": [str(v) for v in choices], "start": choices.index(first)})
     return found
+
+
+def _positions(
+    stills: Sequence[Mapping[str, float | str]] | None,
+    sliders: Mapping[str, Sequence[float | str]],
+    start: Mapping[str, float | str],
+) -> list[list[dict[str, Any]]]:
+    """Return the sliders at each position that the picture shows."""
+    if stills is None:
+        return [_sliders(sliders, start)]
+    if not isinstance(stills, list | tuple) or not all(isinstance(one, Mapping) for one in stills):
+        raise TypeError(f"stills must be a list of mappings, got {stills!r}; pass [{{slider: value}}, ...]")
+    if not 1 <= len(stills) <= 3:
+        raise ValueError(f"stills must hold 1 to 3 positions of the sliders, got {len(stills)}")
+    return [_sliders(sliders, {**start, **one}, f"stills[{k}]") for k, one in enumerate(stills)]
 
 
 def _values(name: str, given: Any, shape: tuple[int, ...], length: int, *, gaps: bool) -> NDArray[np.float64]:
@@ -252,32 +273,47 @@ def _short(values: NDArray[np.float64]) -> list[float | None]:
 def _still(
     x: NDArray[np.float64],
     values: Mapping[str, NDArray[np.float64]],
-    at: int,
-    sliders: Sequence[Mapping[str, Any]],
+    positions: Sequence[Sequence[Mapping[str, Any]]],
     axes: Mapping[str, Any],
     styles: Mapping[str, str],
     colors: Mapping[str, str],
 ) -> tuple[bytes, int]:
-    """Draw the chart where the sliders start; return a PNG image and its width on the screen."""
+    """Draw the chart at positions of the sliders; return a PNG image and its width on the screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(6.6, 3.6))
+    alone = len(positions) == 1
+    fig = Figure(figsize=(6.6, 3.6) if alone else (7.2, 3.4), layout="constrained")
     FigureCanvasAgg(fig)
-    ax = fig.add_subplot()
-    for name, rows in values.items():
-        ax.plot(x, rows[at if len(rows) > 1 else 0], _STYLES[styles[name]], color=colors[name], label=name)
-    ax.set(
-        xscale="log" if axes["x"]["log"] else "linear",
-        yscale="log" if axes["y"]["log"] else "linear",
-        xlim=axes["x"]["limits"],
-        ylim=axes["y"]["limits"],
-        xlabel=axes["x"]["label"],
-        ylabel=axes["y"]["label"],
-        title=", ".join(f"{one['name']} = {one['values'][one['start']]}" for one in sliders),
-    )
-    ax.legend()
+    panels = fig.subplots(1, len(positions), sharey=True, squeeze=False)[0]
+    for ax, sliders in zip(panels, positions, strict=True):
+        at = int(np.ravel_multi_index([s["start"] for s in sliders], [len(s["values"]) for s in sliders]))
+        for name, rows in values.items():
+            row = rows[at if len(rows) > 1 else 0]
+            ax.plot(x, row, _STYLES[styles[name]], color=colors[name], label=_typeset(name))
+        ax.set(
+            xscale="log" if axes["x"]["log"] else "linear",
+            yscale="log" if axes["y"]["log"] else "linear",
+            xlim=axes["x"]["limits"],
+            ylim=axes["y"]["limits"],
+            title=(", " if alone else "\n").join(
+                f"{_typeset(one['name'])} = {one['values'][one['start']]}" for one in sliders
+            ),
+        )
+        if not (alone or axes["x"]["log"]):
+            ax.locator_params(axis="x", nbins=4)  # or the last number of a panel meets the next one's first
+    panels[0].set_ylabel(_typeset(axes["y"]["label"]))
+    fig.supxlabel(_typeset(axes["x"]["label"]), fontsize=panels[0].xaxis.label.get_fontsize())
+    if alone:
+        panels[0].legend()
+    else:  # above the panels, where it hides no curve of any of them
+        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     stream = io.BytesIO()
     dpi = float(mpl.rcParams["figure.dpi"])
     fig.savefig(stream, format="png", dpi=1.5 * dpi)
     return stream.getvalue(), round(fig.get_figwidth() * dpi)
+
+
+def _typeset(text: str) -> str:
+    """Lower and raise what stands behind ``_`` and ``^`` in plain text: σ_w, (n/64)^p."""
+    return re.sub(r"(?<![^\W_]{2})([_^])(\w+)", r"$\1{\\mathrm{\2}}$", text)

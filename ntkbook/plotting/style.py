@@ -36,7 +36,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
     "image.cmap": SEQUENTIAL,
-    "mathtext.fontset": "cm",
+    "mathtext.fontset": "dejavusans",  # as heavy as the other letters; Computer Modern is thin in print
 }
 
 

@@ -225,6 +225,23 @@ ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
     ("explorer", "alt", lambda: explorer(alt=None), TypeError, "None", "must describe"),
     ("explorer", "start", lambda: explorer(start={"rate": 9}), ValueError, "9", "one of the slider's values"),
     ("explorer", "start", lambda: explorer(start={"speed": 1}), ValueError, "'speed'", "['rate']"),
+    (
+        "explorer",
+        "stills",
+        lambda: explorer(stills={"rate": 2}),
+        TypeError,
+        "{'rate': 2}",
+        "[{slider: value}",
+    ),
+    ("explorer", "stills", lambda: explorer(stills=[]), ValueError, "got 0", "1 to 3 positions"),
+    (
+        "explorer",
+        "stills",
+        lambda: explorer(stills=[{"rate": 9}]),
+        ValueError,
+        "9",
+        "one of the slider's values",
+    ),
     ("explorer", "styles", lambda: explorer(styles={"gain": "line"}), ValueError, "'gain'", "['loss']"),
     (
         "explorer",
