@@ -101,17 +101,17 @@ def cntk(
         done in it too, or in float32 for shorter ones, or in float64 for ``"flatten"``, which is cheap
         and where rounding has no other positions to average over.
     convention : {"arora", "ntk"}
-        ``"arora"``: the formulas above, with c_sigma = 2, no bias, no division by channels or positions.
-        ``"ntk"``: the network ``[Conv2d -> ReLU] x L -> GlobalAvgPool2d or Flatten -> Linear`` in the NTK
-        parameterization, every layer with ``w_std`` and ``b_std``, weights divided by the root of their
-        fan-in (C q^2, then n q^2, last n or n P Q). At ``w_std`` = sqrt(2), ``b_std`` = 0 it is 2 / C
-        (pooling) or 2 / (C P Q) (flattening) times the other; for flattening the last factor turns the
-        trace into a mean.
+        ``"arora"``: the formulas above, with :math:`c_\sigma = 2`, no bias, no division by channels or
+        positions. ``"ntk"``: the network ``[Conv2d -> ReLU] x L -> GlobalAvgPool2d or Flatten -> Linear`` in
+        the NTK parameterization, every layer with ``w_std`` and ``b_std``, weights divided by the root of
+        their fan-in (:math:`Cq^2`, then :math:`nq^2`, last :math:`n` or :math:`nPQ`). At ``w_std = 2**0.5``,
+        ``b_std = 0`` it is :math:`2/C` (pooling) or :math:`2/(CPQ)` (flattening) times the other; for
+        flattening the last factor turns the trace into a mean.
     w_std, b_std : float
         Standard deviations of weights and biases, for ``convention="ntk"`` only.
     trained : {"all", "hidden"}
-        ``"hidden"`` holds the first convolution and the last layer fixed: Theta starts from 0 and the
-        last K is left out. The published CNTK-GAP figures use it.
+        ``"hidden"`` holds the first convolution and the last layer fixed: :math:`\Theta` starts from 0
+        and the last :math:`K` is left out. The published CNTK-GAP figures use it.
     return_nngp : bool
         Return ``CNTKPair(ntk, nngp)``, the second being the last K under the same readout.
 
@@ -132,19 +132,19 @@ def cntk(
     change no bit of the result), Triton 3.3 on CUDA; plain PyTorch where neither is installed, or where a
     gradient is wanted.
 
-    **Cost.** Pairs x displacements x depth: an image pair has (P Q)^2 pairs of positions for pooling and
-    P Q for flattening, each visited L times at about 0.5 ns in float32 and 1.7 ns in float64 (one 2.6 GHz
-    core with AVX-512). One 32 x 32 pair at L = 20 is 11 ms for pooling and 14 us for flattening.
-    *Extrapolated, not run*: all 1.75e9 pairs of CIFAR-10 (50,000 to train and 10,000 to test) would take
-    220 core-days with pooling and 7 core-hours with flattening. Memory beyond inputs and result: under 20
-    MB.
+    **Cost.** Pairs times displacements times depth: an image pair has :math:`(PQ)^2` pairs of positions for
+    pooling and :math:`PQ` for flattening, each visited L times at about 0.5 ns in float32 and 1.7 ns in
+    float64 (one 2.6 GHz core with AVX-512). One :math:`32 \times 32` pair at :math:`L = 20` is 11 ms for
+    pooling and 14 µs for flattening. *Extrapolated, not run*: all :math:`1.75\cdot10^9` pairs of CIFAR-10
+    (50,000 to train and 10,000 to test) would take 220 core-days with pooling and 7 core-hours with
+    flattening. Memory beyond inputs and result: under 20 MB.
 
-    **Accuracy.** Relative to the kernel, float64 agrees with the formulas to 1e-14 and float32 to 1e-6
-    for images that differ. Equal images are recognized and exact. Where two *different* images have
-    parallel patches, the correlation is 1 up to rounding, eps, and the derivative's moment is off by
-    sqrt(eps) there: up to 1e-8 (float64) or 2e-4 (float32) of the affected entries' share. With pooling
-    that share is small, so images 1e-3 apart still agree to 1e-6 in float32; ask for float64 where
-    near-duplicates matter.
+    **Accuracy.** Relative to the kernel, float64 agrees with the formulas to :math:`10^{-14}` and float32 to
+    :math:`10^{-6}` for images that differ. Equal images are recognized and exact. Where two *different*
+    images have parallel patches, the correlation is 1 up to rounding, :math:`\epsilon`, and the derivative's
+    moment is off by :math:`\sqrt\epsilon` there: up to :math:`10^{-8}` (float64) or :math:`2\cdot10^{-4}`
+    (float32) of the affected entries' share. With pooling that share is small, so images :math:`10^{-3}`
+    apart still agree to :math:`10^{-6}` in float32; ask for float64 where near-duplicates matter.
 
     References
     ----------
@@ -154,8 +154,9 @@ def cntk(
     Examples
     --------
     >>> import torch, ntkbook
-    >>> pixel = torch.ones(1, 1, 1, 1, dtype=torch.float64)  # each layer divides it by 9 and adds one term
-    >>> print((ntkbook.cntk(pixel, depth=(1, 3))[:, 0, 0] * torch.tensor([9, 9**3])).round(decimals=9))
+    >>> pixel = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    >>> k = ntkbook.cntk(pixel, depth=(1, 3))[:, 0, 0]  # a layer divides by 9, adds a term
+    >>> (k * torch.tensor([9, 9**3])).round(decimals=9)
     tensor([2., 4.], dtype=torch.float64)
     >>> images = torch.rand(3, 3, 8, 8)
     >>> ntkbook.cntk(images, depth=(2, 5), readout="flatten").shape

@@ -130,7 +130,7 @@ class ParametricLayer(torch.nn.Module):
 
     @property
     def fan_in(self) -> int:
-        """Number of inputs to one output: channels times the whole window, also at the borders."""
+        """Number of inputs to one output, which is channels times the whole window, also at the borders."""
         return self.channels_in * self.area
 
     @property
