@@ -102,7 +102,8 @@ class Operator:
         --------
         >>> import torch
         >>> from ntkbook import operators
-        >>> operators.laplacian()(lambda x: (x**3).sum(1, keepdim=True))(torch.tensor([[1.0, 2.0]]))
+        >>> u = lambda x: (x**3).sum(1, keepdim=True)
+        >>> operators.laplacian()(u)(torch.tensor([[1.0, 2.0]]))
         tensor([[18.]])
         """
         if not callable(u):
@@ -139,7 +140,8 @@ def partial(axis: int) -> Operator:
     --------
     >>> import torch
     >>> from ntkbook import operators
-    >>> operators.partial(1)(lambda x: x[:, :1] * x[:, 1:])(torch.tensor([[3.0, 5.0]]))
+    >>> product = lambda x: x[:, :1] * x[:, 1:]
+    >>> operators.partial(1)(product)(torch.tensor([[3.0, 5.0]]))
     tensor([[3.]])
     """
     _check_axis(axis)
@@ -158,7 +160,8 @@ def laplacian(*axes: int) -> Operator:
     --------
     >>> import torch
     >>> from ntkbook import operators
-    >>> operators.laplacian(1)(lambda x: x[:, :1] * x[:, 1:] ** 2)(torch.tensor([[3.0, 5.0]]))
+    >>> u = lambda x: x[:, :1] * x[:, 1:] ** 2
+    >>> operators.laplacian(1)(u)(torch.tensor([[3.0, 5.0]]))
     tensor([[6.]])
     """
     for axis in axes:

@@ -68,9 +68,9 @@ class NetworkKernel(Kernel):  # type: ignore[misc]
 
     Notes
     -----
-    A call costs what :func:`ntkbook.infinite_width` costs with gradients: O(L N^2) time and memory; the
-    network is traced anew, in milliseconds. The diagonal alone costs O(32 L N). Device and dtype are those
-    of the inputs; in float64, call ``model.double()`` as for any GPyTorch model.
+    A call costs what :func:`ntkbook.infinite_width` costs with gradients: :math:`O(LN^2)` time and
+    memory; the network is traced anew, in milliseconds. The diagonal alone costs :math:`O(32LN)`. Device and
+    dtype are those of the inputs; in float64, call ``model.double()`` as for any GPyTorch model.
 
     Examples
     --------

@@ -91,9 +91,10 @@ def apply(
     >>> import torch
     >>> from ntkbook import operators
     >>> rbf = lambda a, b: torch.exp(-0.5 * (a[:, None] - b).square().sum(-1))
-    >>> operators.apply(rbf, operators.partial(0), operators.partial(0))(torch.zeros(1, 1))
+    >>> origin, slope, curvature = torch.zeros(1, 1), operators.partial(0), operators.laplacian()
+    >>> operators.apply(rbf, slope, slope)(origin)
     tensor([[1.]])
-    >>> operators.apply(rbf, operators.laplacian(), operators.laplacian())(torch.zeros(1, 1))
+    >>> operators.apply(rbf, curvature, curvature)(origin)
     tensor([[3.]])
     """
     if not callable(kernel):
@@ -167,17 +168,18 @@ def empirical(
     Notes
     -----
     Derivatives in x in forward mode, those in the P parameters by one backward pass per point and output;
-    then N1 N2 K^2 P multiply-adds. Derivatives of kinked activations are those of autograd, zero almost
-    everywhere: the Laplacian of a ReLU network has kernel 0.
+    then :math:`N_1 N_2 K^2 P` multiply-adds. Derivatives of kinked activations are those of autograd, zero
+    almost everywhere: the Laplacian of a ReLU network has kernel 0.
 
     Examples
     --------
     >>> import torch
     >>> from ntkbook import operators
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    >>> x = torch.randn(5, 2)
-    >>> operators.empirical(net, x, x[:3], operators.laplacian(), operators.identity).shape
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    >>> x, left, right = torch.randn(5, 2), operators.laplacian(), operators.identity
+    >>> operators.empirical(net, x, x[:3], left, right).shape
     torch.Size([5, 3])
     """
     check_choice("outputs", outputs, ("mean", "full"))
@@ -232,8 +234,10 @@ def block_kernel(kernel: KernelFunction | torch.nn.Module, *conditions: tuple[Op
     --------
     >>> import torch, ntkbook
     >>> from ntkbook import nn, operators
-    >>> kernel = ntkbook.infinite_width(nn.mlp([1, 64, 1], activation=nn.Erf(), b_std=1.0))
-    >>> x_boundary, x_residual = torch.tensor([[0.0], [1.0]]), torch.linspace(0, 1, 5)[:, None]
+    >>> net = nn.mlp([1, 64, 1], activation=nn.Erf(), b_std=1.0)
+    >>> kernel = ntkbook.infinite_width(net)
+    >>> x_boundary = torch.tensor([[0.0], [1.0]])
+    >>> x_residual = torch.linspace(0, 1, 5)[:, None]
     >>> k = operators.block_kernel(
     ...     lambda a, b: kernel(a, b).ntk,
     ...     (operators.identity, x_boundary),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ntkbook._gram_store import StoredGram
 from ntkbook._validation import check_choice, check_count, check_finite, check_positive, check_tensor
+from ntkbook._warn import warn
 
 _JITTERS = {torch.float32: (1e-7, 1e-6, 1e-5, 1e-4), torch.float64: (1e-14, 1e-12, 1e-10, 1e-8)}
 
@@ -71,11 +70,11 @@ def solve(
 
     Notes
     -----
-    Cholesky: N^3 / 3 operations and a copy of the matrix. Conjugate gradients: one pass over the matrix
-    for the preconditioner and one per iteration, memory O(N (rank + K)). The preconditioner is the
-    randomized Nystrom approximation of Frangella, Tropp and Udell (2021), algorithms 2.1 and 5.1: it
-    takes ``rank`` leading eigenvalues out of the condition number, which decides for kernels, whose
-    spectra fall fast.
+    Cholesky: :math:`N^3/3` operations and a copy of the matrix. Conjugate gradients: one pass over the matrix
+    for the preconditioner and one per iteration, memory :math:`O(N(\text{rank} + K))`. The preconditioner is
+    the randomized Nystrom approximation of Frangella, Tropp and Udell (2021), algorithms 2.1 and 5.1: it
+    takes ``rank`` leading eigenvalues out of the condition number, which decides for kernels, whose spectra
+    fall fast.
 
     Examples
     --------
@@ -137,11 +136,10 @@ def _cholesky(gram: Tensor, targets: Tensor, diag_reg: float) -> Tensor:
         factor, info = torch.linalg.cholesky_ex(matrix)
         if int(info) == 0:
             if jitter:
-                warnings.warn(
+                warn(
                     f"the Gram matrix is not positive definite in {gram.dtype}; added {jitter * scale:.3g} "
                     f"to its diagonal, {jitter:g} times its mean. Pass diag_reg, or work in float64",
                     JitterWarning,
-                    stacklevel=3,
                 )
             return torch.cholesky_solve(targets, factor)
     raise LinAlgError(

@@ -72,7 +72,8 @@ def digits(n_train: int = 500, n_test: int = 500, seed: int | None = None) -> Sp
     --------
     >>> from ntkbook import data
     >>> split = data.digits()
-    >>> split.x_train.shape, split.y_train.shape, round(float(split.y_train[0].sum()), 12)
+    >>> shapes = split.x_train.shape, split.y_train.shape
+    >>> *shapes, round(float(split.y_train[0].sum()), 12)
     (torch.Size([500, 64]), torch.Size([500, 10]), 0.0)
     """
     x, y = scikit_learn("load_digits")

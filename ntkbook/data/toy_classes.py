@@ -82,7 +82,7 @@ def spirals(
     noise : float
         Standard deviation of each coordinate.
     centered : bool
-        Targets that sum to 0 for each point; otherwise plain one-hot, see `one_hot`.
+        Targets that sum to 0 for each point; otherwise plain one-hot, see :func:`one_hot`.
     seed : int
 
     Returns
@@ -138,7 +138,7 @@ def blobs(
     noise : float
         Standard deviation of each coordinate.
     centered : bool
-        Targets that sum to 0 for each point; otherwise plain one-hot, see `one_hot`.
+        Targets that sum to 0 for each point; otherwise plain one-hot, see :func:`one_hot`.
     seed : int
 
     Returns

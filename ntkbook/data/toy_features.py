@@ -101,7 +101,7 @@ def single_index(
     ----------
     n_train, n_test : int
     dimension : int
-        d.
+        The number d of coordinates.
     degree : int
         k, at least 1.
     noise : float
@@ -122,7 +122,8 @@ def single_index(
     --------
     >>> from ntkbook import data
     >>> split = data.single_index(n_train=100, dimension=5, degree=2)
-    >>> bool(((split.x_train[:, :1]**2 - 1) / 2**0.5 - split.y_train).abs().max() < 1e-12)
+    >>> y = (split.x_train[:, :1]**2 - 1) / 2**0.5
+    >>> bool((y - split.y_train).abs().max() < 1e-12)
     True
     """
     check_draws(n_train, n_test, noise, seed)
@@ -156,7 +157,7 @@ def sparse_parity(
     ----------
     n_train, n_test : int
     dimension : int
-        d.
+        The number d of coordinates.
     order : int
         k, at most d.
     seed : int

@@ -82,11 +82,12 @@ def ensemble(
         Times, ``math.inf`` included; whole numbers of steps with a learning rate.
     train : {"all", "last_layer"}
         ``"last_layer"`` trains the last layer's weights only, and :math:`\mathcal K` then takes the place of
-        :math:`\Theta`. At infinite time this is `nngp_posterior`: sampling from the posterior by training.
+        :math:`\Theta`. At infinite time this is :func:`nngp_posterior`: sampling from the
+        posterior by training.
     reduction, learning_rate, momentum
-        As in `MSEFlow`.
+        As in :class:`MSEFlow`.
     diag_reg : float
-        This times the mean of the training kernel's diagonal is added to it, as in `MSEFlow`. With
+        This times the mean of the training kernel's diagonal is added to it, as in :class:`MSEFlow`. With
         ``train="last_layer"`` each network's targets also have noise of this variance drawn for them, so that
         infinite time remains the posterior, of a model with this noise.
 
@@ -176,7 +177,7 @@ def nngp_posterior(
     Parameters
     ----------
     kernel : callable
-        As for `ensemble`; only ``nngp`` is used.
+        As for :func:`ensemble`; only ``nngp`` is used.
     x_train : Tensor
         N training inputs.
     y_train : Tensor, shape (N, K)
@@ -208,7 +209,8 @@ def nngp_posterior(
     >>> from ntkbook.dynamics import nngp_posterior
     >>> net = torch.nn.Sequential(nn.Linear(1, 64), torch.nn.ReLU(), nn.Linear(64, 1))
     >>> x = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    >>> mean, covariance = nngp_posterior(infinite_width(net), x, x.clone(), 3 * x[:1], noise=0.1)
+    >>> kernel = infinite_width(net)
+    >>> mean, covariance = nngp_posterior(kernel, x, x.clone(), 3 * x[:1], noise=0.1)
     >>> mean.item(), covariance.item()  # the function is linear on this side of 0
     (2.8846..., 0.1730...)
     """

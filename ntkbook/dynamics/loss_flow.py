@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ntkbook._validation import check_number, check_positive
+from ntkbook._warn import warn
 from ntkbook.dynamics.losses import LossFunction, make_loss, refuse_labels
 from ntkbook.dynamics.ode import Array, System
 from ntkbook.dynamics.propagator import check_momentum
@@ -93,8 +93,8 @@ class LossFlow:
     steps. An evaluation of the velocity costs :math:`2N^2K` multiplications on the kernel's device; the
     solver itself runs on the CPU.
 
-    A call of `test` after `train` with the same times and start does not solve again. Results are not part of
-    any autograd graph.
+    A call of :meth:`test` after :meth:`train` with the same times and start does not solve again. Results are
+    not part of any autograd graph.
 
     neural-tangents' ``gradient_descent(loss, k, y, learning_rate, momentum)`` solves the same equations in
     the same unit of time. Its documentation averages the cross-entropy over all NK entries: that is
@@ -108,7 +108,8 @@ class LossFlow:
 
     >>> import torch
     >>> from ntkbook.dynamics import LossFlow
-    >>> k, y = torch.ones(1, 1, dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    >>> k = torch.ones(1, 1, dtype=torch.float64)
+    >>> y = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     >>> f = LossFlow(k, y).train(torch.tensor([1e2, 1e4]), torch.zeros_like(y))
     >>> f[:, 0, 0] - f[:, 0, 1]
     tensor([5.2767, 9.9030], dtype=torch.float64)
@@ -153,8 +154,8 @@ class LossFlow:
         Parameters
         ----------
         t : float, Tensor of shape () or (T,)
-            Times in any order, not negative, not necessarily whole. ``math.inf`` is refused: `MSEFlow` has
-            the limit of the squared loss, and a loss whose minimum lies at infinity has none.
+            Times in any order, not negative, not necessarily whole. ``math.inf`` is refused: :class:`MSEFlow`
+            has the limit of the squared loss, and a loss whose minimum lies at infinity has none.
         f0_train : Tensor, shape (N, K)
             The outputs at time 0.
 
@@ -179,7 +180,7 @@ class LossFlow:
         Parameters
         ----------
         t : float, Tensor of shape () or (T,)
-            As for `train`.
+            As for :meth:`train`.
         k_test_train : Tensor, shape (M, N)
             The kernel between test and training points.
         f0_test : Tensor, shape (M, K)
@@ -203,7 +204,7 @@ class LossFlow:
         Parameters
         ----------
         t : float, Tensor of shape () or (T,)
-            As for `train`.
+            As for :meth:`train`.
         f0_train : Tensor, shape (N, K)
             Training outputs at time 0.
         """
@@ -274,11 +275,9 @@ class LossFlow:
         steepest = self._loss.curvature * float(self._spectrum.eigenvalues[-1])
         if self._learning_rate * steepest >= 2 * (1 + (momentum or 0.0)):
             limit = 2 * (1 + (momentum or 0.0)) / steepest
-            warnings.warn(
+            warn(
                 f"learning_rate={self._learning_rate:g} is not below {limit:.6g}, up to which descent on "
-                f"loss {self._loss.name} is stable at any outputs: the equation need not describe its steps",
-                UserWarning,
-                stacklevel=3,
+                f"loss {self._loss.name} is stable at any outputs: the equation need not describe its steps"
             )
 
     def _as_modes(self, state: Array) -> Tensor:

@@ -20,7 +20,7 @@ from ntkbook.dynamics.spectrum import (
 
 
 class Modes(NamedTuple):
-    """The eigenmodes of training, the fastest first: see `MSEFlow.modes`."""
+    """The eigenmodes of training, the fastest first: see :meth:`MSEFlow.modes`."""
 
     eigenvalues: Tensor
     shares: Tensor
@@ -58,14 +58,14 @@ class MSEFlow:
         The loss, see above; every output coordinate evolves with the same kernel.
     diag_reg : float
         ``diag_reg`` times the mean of the kernel's diagonal is added to its diagonal, between training
-        points only. At infinite time `test` is then kernel ridge regression; `train` follows the
-        regularized kernel and reaches the targets.
+        points only. At infinite time :meth:`test` is then kernel ridge regression; :meth:`train` follows
+        the regularized kernel and reaches the targets.
     learning_rate : float, optional
-        If given, `t` counts steps of gradient descent with this rate, and the exact discrete formulas
+        If given, ``t`` counts steps of gradient descent with this rate, and the exact discrete formulas
         are used: :math:`e^{-c\lambda t}` becomes :math:`(1 - \eta c\lambda)^t` everywhere above.
     momentum : float, optional
         :math:`\beta` of the heavy ball, ``torch.optim.SGD``'s, in [0, 1); needs a learning rate. Each
-        mode's factor becomes what `t` steps of :math:`v_{k+1} = \beta v_k - \eta c\lambda r_k`,
+        mode's factor becomes what ``t`` steps of :math:`v_{k+1} = \beta v_k - \eta c\lambda r_k`,
         :math:`r_{k+1} = r_k + v_{k+1}` from rest leave of its residual.
 
     Attributes
@@ -109,7 +109,8 @@ class MSEFlow:
     tensor([1.0000, 0.5000, 0.5000], dtype=torch.float64)
     >>> x_test = torch.tensor([[1.0, 1.0]], dtype=torch.float64)
     >>> times = torch.tensor([0.0, 1.0, math.inf])
-    >>> flow.test(times, x_test @ x.T, torch.zeros(1, 1, dtype=torch.float64), torch.zeros_like(y)).shape
+    >>> zero = torch.zeros(1, 1, dtype=torch.float64)
+    >>> flow.test(times, x_test @ x.T, zero, torch.zeros_like(y)).shape
     torch.Size([3, 1, 1])
     >>> flow.modes().time_constants
     tensor([0.1250, 1.0000,    inf], dtype=torch.float64)
@@ -162,7 +163,7 @@ class MSEFlow:
         Parameters
         ----------
         t : float, Tensor of shape () or (T,)
-            As for `train`.
+            As for :meth:`train`.
         k_test_train : Tensor, shape (M, N)
             The kernel between test and training points.
         f0_test : Tensor, shape (M, K)
@@ -191,7 +192,7 @@ class MSEFlow:
         Parameters
         ----------
         t : float, Tensor of shape () or (T,)
-            As for `train`.
+            As for :meth:`train`.
         f0_train : Tensor, shape (N, K)
             Training outputs at time 0.
 
@@ -208,7 +209,7 @@ class MSEFlow:
         Parameters
         ----------
         level : float
-            A value of `loss`.
+            A value of :meth:`loss`.
         f0_train : Tensor, shape (N, K)
             Training outputs at time 0.
 

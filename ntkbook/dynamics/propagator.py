@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from bisect import bisect_left
 
 import torch
@@ -11,6 +10,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from ntkbook._validation import as_float, check_choice, check_positive
+from ntkbook._warn import warn
 from ntkbook.dynamics.heavy_ball import free_flight, heavy_ball_rate, heavy_ball_steps
 from ntkbook.dynamics.spectrum import Spectrum, check_times
 
@@ -157,9 +157,7 @@ def _descent(step: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def _warn_if_unstable(learning_rate: float, limit: Tensor) -> None:
     if learning_rate >= float(limit):
-        warnings.warn(
+        warn(
             f"learning_rate={learning_rate:g} is not below the stable limit {float(limit):.6g}: "
-            "the predicted residual does not decay",
-            UserWarning,
-            stacklevel=4,
+            "the predicted residual does not decay"
         )

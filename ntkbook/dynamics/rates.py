@@ -52,7 +52,8 @@ def max_learning_rate(
     >>> import torch
     >>> from ntkbook.dynamics import max_learning_rate
     >>> k = torch.diag(torch.tensor([4.0, 1.0]))
-    >>> max_learning_rate(k, reduction="sum"), max_learning_rate(k, n_outputs=3, momentum=0.5)
+    >>> tripled = max_learning_rate(k, n_outputs=3, momentum=0.5)
+    >>> max_learning_rate(k, reduction="sum"), tripled
     (0.5, 4.5)
     """
     largest = _eigenvalues(k_train_train)[-1]
@@ -66,8 +67,8 @@ def critical_learning_rate(k_train_train: Tensor, n_outputs: int = 1, reduction:
     .. math:: \eta_{\mathrm{critical}} = \frac{2}{c\,(\lambda_{\min} + \lambda_{\max})}.
 
     There :math:`1 - \eta c\lambda` is the same for the smallest and the largest eigenvalue up to its sign.
-    Above it the largest eigenvalue is the slowest mode, and `max_learning_rate` is less than a factor of 2
-    away. For a singular kernel :math:`\lambda_{\min}` is the smallest eigenvalue that is not 0, since
+    Above it the largest eigenvalue is the slowest mode, and :func:`max_learning_rate` is less than a factor
+    of 2 away. For a singular kernel :math:`\lambda_{\min}` is the smallest eigenvalue that is not 0, since
     training moves nothing along the others.
 
     Parameters
@@ -77,7 +78,7 @@ def critical_learning_rate(k_train_train: Tensor, n_outputs: int = 1, reduction:
     n_outputs : int
         K, the number of outputs that share this kernel.
     reduction : {"mean", "sum"}
-        The loss; c is as in `max_learning_rate`.
+        The loss; c is as in :func:`max_learning_rate`.
 
     Returns
     -------
@@ -87,7 +88,7 @@ def critical_learning_rate(k_train_train: Tensor, n_outputs: int = 1, reduction:
     Raises
     ------
     TypeError, ValueError
-        As for `max_learning_rate`.
+        As for :func:`max_learning_rate`.
 
     Notes
     -----

@@ -123,7 +123,8 @@ def taylor_expand(net: nn.Module, degree: int) -> TaylorExpansion:
     --------
     >>> import torch, ntkbook
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     >>> quadratic = ntkbook.taylor_expand(net, 2)
     >>> x = torch.randn(4, 3)
     >>> torch.allclose(quadratic(x), net(x))
@@ -155,7 +156,8 @@ def linearize(net: nn.Module) -> TaylorExpansion:
     --------
     >>> import torch, ntkbook
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     >>> linear = ntkbook.linearize(net)
     >>> x = torch.randn(4, 3)
     >>> before = ntkbook.empirical_ntk(linear, x)

@@ -108,7 +108,7 @@ def empirical_ntk(
         computed in the network's dtype. No TF32 is used.
     by_layer : bool
         Return a dict from layer names to their contributions, which add up to the kernel. Parameters held by
-        the network itself count under "".
+        the network itself count under ``""``.
     memory_limit : int, optional
         Bytes that the call may use beyond the module and the batches, its result included; by default 2 GiB
         beyond the result.
@@ -146,14 +146,16 @@ def empirical_ntk(
     --------
     >>> import torch, ntkbook
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
     >>> x = torch.randn(4, 3)
     >>> ntkbook.empirical_ntk(net, x).shape
     torch.Size([4, 4, 2, 2])
     >>> ntkbook.empirical_ntk(net, x, x[:3], outputs="mean").shape
     torch.Size([4, 3])
     >>> parts = ntkbook.empirical_ntk(net, x, by_layer=True)
-    >>> sorted(parts), torch.allclose(parts["0"] + parts["2"], ntkbook.empirical_ntk(net, x), atol=1e-6)
+    >>> whole = ntkbook.empirical_ntk(net, x)
+    >>> sorted(parts), torch.allclose(parts["0"] + parts["2"], whole, atol=1e-6)
     (['0', '2'], True)
     """
     check_choice("outputs", outputs, ("full", "diagonal", "mean"))
@@ -237,7 +239,8 @@ def empirical_nngp(net: nn.Module, x1: Tensor, x2: Tensor | None = None) -> Tens
     Examples
     --------
     >>> import torch, ntkbook
-    >>> ntkbook.empirical_nngp(torch.nn.Identity(), torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
+    >>> x = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    >>> ntkbook.empirical_nngp(torch.nn.Identity(), x)
     tensor([[2.5000, 1.0000],
             [1.0000, 0.5000]])
     """

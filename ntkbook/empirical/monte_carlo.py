@@ -118,8 +118,9 @@ def monte_carlo_kernel(
     >>> import torch, ntkbook
     >>> from ntkbook import nn
     >>> x = torch.eye(3)
-    >>> kernel = ntkbook.monte_carlo_kernel(lambda: nn.Linear(3, 200), x, n_samples=20)
-    >>> bool(((kernel.ntk.mean - torch.eye(3) / 3).abs() < 1e-6).all())  # linear: the NTK is not random
+    >>> kernel = ntkbook.monte_carlo_kernel(
+    ...     lambda: nn.Linear(3, 200), x, n_samples=20)
+    >>> bool(((kernel.ntk.mean - torch.eye(3) / 3).abs() < 1e-6).all())  # not random: linear
     True
     >>> bool((kernel.nngp.standard_error > 0).all())
     True

@@ -114,13 +114,15 @@ class NTKOperator:
     --------
     >>> import torch, ntkbook
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
     >>> x = torch.randn(5, 3, dtype=torch.float64)
     >>> operator = ntkbook.NTKOperator(net, x)
     >>> operator.shape, (operator @ torch.ones(10, dtype=torch.float64)).shape
     ((10, 10), torch.Size([10]))
     >>> dense = ntkbook.empirical_ntk(net, x).transpose(1, 2).reshape(10, 10)
-    >>> torch.allclose(operator.top_eigenvalues(2), torch.linalg.eigvalsh(dense).flip(0)[:2])
+    >>> top = torch.linalg.eigvalsh(dense).flip(0)[:2]
+    >>> torch.allclose(operator.top_eigenvalues(2), top)
     True
     """
 

@@ -96,14 +96,16 @@ def track_ntk(
     --------
     >>> import torch, ntkbook
     >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    >>> net = torch.nn.Sequential(
+    ...     torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
     >>> x, y = torch.randn(8, 2), torch.randn(8, 1)
     >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     >>> def train_step(step):
     ...     optimizer.zero_grad()
     ...     (0.5 * (net(x) - y) ** 2).mean().backward()
     ...     optimizer.step()
-    >>> history = ntkbook.track_ntk(net, x, y, train_step=train_step, n_steps=20, every=10)
+    >>> history = ntkbook.track_ntk(
+    ...     net, x, y, train_step=train_step, n_steps=20, every=10)
     >>> history.steps.tolist(), history.eigenvalues.shape, float(history.drift[0])
     ([0, 10, 20], torch.Size([3, 8]), 0.0)
     """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
 
+from ntkbook._warn import warn
 from ntkbook.dynamics.spectrum import Spectrum, decompose
 from ntkbook.gram import StoredGram
 from ntkbook.solve import solve
@@ -49,7 +49,7 @@ def _regularized(gram: Tensor, targets: Tensor, diag_reg: float, t: float, total
         return solve(gram, targets, diag_reg)
     spectrum = decompose("the training kernel", gram, diag_reg)
     if t == math.inf:
-        warn_if_singular(spectrum, stacklevel=6)
+        warn_if_singular(spectrum)
     kept = spectrum.eigenvalues > 0
     values, vectors = spectrum.eigenvalues[kept], spectrum.eigenvectors[:, kept]
     gain = -torch.expm1(-values * t / (total * targets.shape[1])) / values
@@ -57,15 +57,13 @@ def _regularized(gram: Tensor, targets: Tensor, diag_reg: float, t: float, total
     return coefficients
 
 
-def warn_if_singular(spectrum: Spectrum, stacklevel: int) -> None:
+def warn_if_singular(spectrum: Spectrum) -> None:
     """Say how much of the training kernel the pseudo-inverse leaves out."""
     missing = int((spectrum.eigenvalues == 0).sum())
     if missing:
-        warnings.warn(
+        warn(
             f"the training kernel is singular: {missing} of its {len(spectrum.eigenvalues)} eigenvalues are "
             f"below {float(spectrum.noise):.3g}, what rounding can do to them, and the pseudo-inverse leaves "
             "their directions out, so that equal inputs get the mean of their targets. Pass diag_reg > 0, or "
-            "remove repeated inputs",
-            UserWarning,
-            stacklevel=stacklevel,
+            "remove repeated inputs"
         )

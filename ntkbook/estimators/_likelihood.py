@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from ntkbook._warn import warn
 
 # Of (w_std, b_std, diag_reg). Regularization of 1e-8 keeps Cholesky in float64 sound, whatever the inputs.
 _BOUNDS = ((1e-2, 1e2), (1e-5, 1e2), (1e-8, 1e3))
@@ -53,10 +54,9 @@ def maximize_likelihood(
 
     result = minimize(negative, np.log(start), jac=True, method="L-BFGS-B", bounds=np.log(_BOUNDS))
     if not result.success:
-        warnings.warn(
+        warn(
             f"the likelihood was not maximized: {result.message}; the best scales so far are used",
             ConvergenceWarning,
-            stacklevel=4,
         )
     w_std, b_std, diag_reg = np.exp(result.x).tolist()
     return w_std, b_std, diag_reg

@@ -58,7 +58,8 @@ class NTKClassifier(ClassifierMixin, NTKPredictor):  # type: ignore[misc]
     >>> from ntkbook.estimators import NTKClassifier
     >>> x, y = load_digits(return_X_y=True)
     >>> x = x / 16
-    >>> NTKClassifier(depth=3, activation="erf").fit(x[:500], y[:500]).score(x[500:1000], y[500:1000])
+    >>> model = NTKClassifier(depth=3, activation="erf").fit(x[:500], y[:500])
+    >>> model.score(x[500:1000], y[500:1000])
     0.956
     """
 

@@ -38,8 +38,9 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     diag_reg : float
         The variance of the noise, in units of the mean of the training kernel's diagonal.
     optimize : bool
-        Whether `fit` moves ``w_std``, ``b_std`` and ``diag_reg`` from the given values uphill to a local
-        maximum of the marginal likelihood, by L-BFGS-B with gradients through the kernel. Not with ``net``.
+        Whether :meth:`fit` moves ``w_std``, ``b_std`` and ``diag_reg`` from the given values uphill to a
+        local maximum of the marginal likelihood, by L-BFGS-B with gradients through the kernel. Not with
+        ``net``.
 
     Attributes
     ----------
@@ -69,12 +70,12 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     -----
     Everything is done in float64. With noise: Cholesky, :math:`N^3/3` operations. Without, or should Cholesky
     fail because ``diag_reg`` is as small as rounding: one eigendecomposition, about :math:`10 N^3`, and the
-    pseudo-inverse on the kernel's range. `predict` of M inputs makes the kernel in batches, as in
-    :class:`NTKRegressor`; the standard deviation costs another :math:`N^2 M`, the covariance an M x M
-    matrix and an M x N one.
+    pseudo-inverse on the kernel's range. A :meth:`predict` of M inputs makes the kernel in batches, as in
+    :class:`NTKRegressor`; the standard deviation costs another :math:`N^2 M`, the covariance an
+    :math:`M \times M` matrix and an :math:`M \times N` one.
 
-    ``optimize`` keeps several N x N matrices for each layer in memory while it runs. To learn a scale for
-    every layer, see :class:`ntkbook.gpytorch_kernel.NetworkKernel`.
+    ``optimize`` keeps several :math:`N \times N` matrices for each layer in memory while it runs. To learn a
+    scale for every layer, see :class:`ntkbook.gpytorch_kernel.NetworkKernel`.
 
     Source: Lee et al. (2018), equations 8 and 9.
 
@@ -82,7 +83,8 @@ class NNGPRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     --------
     >>> import numpy as np
     >>> from ntkbook.estimators import NNGPRegressor
-    >>> model = NNGPRegressor(depth=1, activation="erf").fit([[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0])
+    >>> model = NNGPRegressor(depth=1, activation="erf")
+    >>> model = model.fit([[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0])
     >>> mean, std = model.predict([[0.0], [3.0]], return_std=True)
     >>> bool(std[0] < 0.1 * std[1])
     True
@@ -225,7 +227,7 @@ def _factorize(gram: Tensor, diag_reg: float) -> tuple[Tensor, bool, Tensor]:
         if int(info) == 0:
             return factor, True, 2 * factor.diagonal().log().sum()
     spectrum = decompose("the training kernel", gram, diag_reg)
-    warn_if_singular(spectrum, stacklevel=4)
+    warn_if_singular(spectrum)
     kept = spectrum.eigenvalues > 0
     values = spectrum.eigenvalues[kept]
     log_determinant = values.log().sum() if bool(kept.all()) else values.new_tensor(math.inf)

@@ -31,15 +31,16 @@ class NTKRegressor(RegressorMixin, NTKPredictor):  # type: ignore[misc]
         a fully-connected network described by the next parameters, which are for this case only.
     kernel : {"ntk", "nngp", "precomputed"}
         ``"ntk"`` trains all layers, ``"nngp"`` the last one alone. With ``"precomputed"``, X holds kernels:
-        (N, N) in `fit`, (M, N) in `predict`; arrays, or the result of :func:`ntkbook.gram` with a store,
-        which is then never loaded whole.
+        (N, N) in :meth:`fit`, (M, N) in :meth:`predict`; arrays, or the result of :func:`ntkbook.gram` with a
+        store, which is then never loaded whole.
     depth : int
-        Hidden layers; 0 is a linear model.
+        Hidden layers; by default 3. 0 is a linear model.
     w_std, b_std : float
-        Of every layer, as in :class:`ntkbook.nn.Linear`.
+        Of every layer, as in :class:`ntkbook.nn.Linear`; by default ``2**0.5`` and ``0.1``.
     activation : str or torch.nn.Module
         ``"relu"``, ``"erf"``, ``"gelu"``, ``"tanh"``, ``"leaky_relu"``, ``"abs"``, ``"sin"``, ``"cos"``,
-        ``"rbf"``, ``"elu"``, ``"silu"``, ``"softplus"``, ``"sigmoid"``, ``"identity"``, or a module.
+        ``"rbf"``, ``"elu"``, ``"silu"``, ``"softplus"``, ``"sigmoid"``, ``"identity"``, or a module; by
+        default ``"relu"``.
     diag_reg : float
         :math:`\lambda` in units of the mean of the training kernel's diagonal.
     t : float
@@ -78,9 +79,10 @@ class NTKRegressor(RegressorMixin, NTKPredictor):  # type: ignore[misc]
     operations, with graded jitter and a :class:`ntkbook.solve.JitterWarning` that says the amount, should
     ``diag_reg`` be as small as rounding. Otherwise: one eigendecomposition, about :math:`10 N^3`, and the
     pseudo-inverse on the kernel's range, which is where training ends; eigenvalues that rounding cannot tell
-    from 0 count as 0. Memory in `fit`: four N x N matrices, with the eigendecomposition five. In `predict`
-    the kernel of M test inputs is made in batches of at most :math:`2^{22}` entries, 32 MiB for each of its
-    two parts, in O(M N) operations for each layer of a dense network; the training kernel is not made again.
+    from 0 count as 0. Memory in :meth:`fit`: four :math:`N \times N` matrices, with the eigendecomposition
+    five. In :meth:`predict` the kernel of M test inputs is made in batches of at most :math:`2^{22}` entries,
+    32 MiB for each of its two parts, in :math:`O(MN)` operations for each layer of a dense network; the
+    training kernel is not made again.
 
     The prior mean is 0: centre the targets, for instance by
     :class:`sklearn.compose.TransformedTargetRegressor`. Inputs are best scaled, as for a network.
@@ -93,7 +95,8 @@ class NTKRegressor(RegressorMixin, NTKPredictor):  # type: ignore[misc]
     >>> import numpy as np
     >>> from ntkbook.estimators import NTKRegressor
     >>> x = np.linspace(-1, 1, 20)[:, None]
-    >>> model = NTKRegressor(depth=2, activation="erf", diag_reg=1e-6).fit(x, np.sin(3 * x[:, 0]))
+    >>> model = NTKRegressor(depth=2, activation="erf", diag_reg=1e-6)
+    >>> model = model.fit(x, np.sin(3 * x[:, 0]))
     >>> bool(abs(model.predict([[0.5]]) - np.sin(1.5)) < 1e-2)
     True
     """

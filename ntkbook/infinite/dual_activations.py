@@ -166,7 +166,8 @@ def dual_diagonal(activation: torch.nn.Module, q: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> dual_diagonal(torch.nn.LeakyReLU(0.5), torch.tensor([2.0, 0.0]))   # (1 + 0.25) / 2 * q
+    >>> q = torch.tensor([2.0, 0.0])
+    >>> dual_diagonal(torch.nn.LeakyReLU(0.5), q)   # (1 + 0.25) / 2 * q
     tensor([1.2500, 0.0000])
     """
     return dual(activation, check_tensor("q", q), q, q).phi_phi

@@ -274,8 +274,9 @@ def infinite_width(
         Made of the layers of :mod:`ntkbook.nn`, torch's activations, ``Flatten``, ``LayerNorm``, pools, sums,
         products and concatenations. The values of its parameters do not matter.
     w_std, b_std : float or Tensor, optional
-        What plain ``torch.nn.Linear`` and ``torch.nn.Conv`` layers mean: weights of standard deviation
-        ``w_std / sqrt(fan_in)``, in the NTK parameterization. May require gradients, as may the layers' own.
+        What plain ``torch.nn.Linear`` and ``torch.nn.Conv`` layers mean, in the NTK parameterization: weights
+        of standard deviation ``w_std / sqrt(fan_in)`` and biases of standard deviation ``b_std``. Both may
+        require gradients, as may the layers' own.
 
     Returns
     -------
@@ -292,15 +293,17 @@ def infinite_width(
 
     Notes
     -----
-    Cost: L layers on N inputs with P positions take O(L N^2) for dense networks, O(L N^2 P) if nothing pools
-    or attends (the spatial covariance's diagonal suffices), else O(L N^2 P^2). Without gradients, tiles of
+    Cost: L layers on N inputs with P positions take :math:`O(LN^2)` for dense networks, :math:`O(LN^2P)` if
+    nothing pools or attends (the spatial covariance's diagonal suffices), else :math:`O(LN^2P^2)`. Without
+    gradients, tiles of
     the Gram matrix are computed one by one inside the cache, and memory is that of the result.
 
     Examples
     --------
     >>> import torch, ntkbook
     >>> from ntkbook import nn
-    >>> net = torch.nn.Sequential(nn.Linear(2, 512, w_std=2**0.5), torch.nn.ReLU(), nn.Linear(512, 1))
+    >>> net = torch.nn.Sequential(
+    ...     nn.Linear(2, 512, w_std=2**0.5), torch.nn.ReLU(), nn.Linear(512, 1))
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> k = ntkbook.infinite_width(net)(x)
     >>> k.nngp

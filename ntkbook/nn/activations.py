@@ -361,7 +361,7 @@ class Hermite(nn.Module):
 
     Examples
     --------
-    >>> Hermite(2)(torch.tensor([3.0]))      # (x^2 - 1) / sqrt 2
+    >>> Hermite(2)(torch.tensor([3.0]))      # (x**2 - 1) / 2**0.5
     tensor([5.6569])
     """
 

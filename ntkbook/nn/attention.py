@@ -38,15 +38,21 @@ class SelfAttention(torch.nn.Module):
     Parameters
     ----------
     in_features, out_features : int
-        Channels C and C'.
+        The channels C of the input and C' of the output.
     n_heads, key_features, value_features : int
-        Heads, and the sizes of one head's keys and values; the limit takes all three to infinity.
+        How many heads, and the sizes of one head's keys and values; the limit takes all three to infinity.
     weighting : {"softmax", "relu", "abs", "identity"}
         :math:`\zeta`, by rows.
     scaling : {"linear", "sqrt"}
         See above.
-    w_query_std, w_key_std, w_value_std, w_out_std : float or Tensor
-        :math:`\sigma_q, \sigma_k, \sigma_v, \sigma_o`.
+    w_query_std : float or Tensor
+        :math:`\sigma_q`, of the queries' weights.
+    w_key_std : float or Tensor
+        :math:`\sigma_k`, of the keys' weights.
+    w_value_std : float or Tensor
+        :math:`\sigma_v`, of the values' weights.
+    w_out_std : float or Tensor
+        :math:`\sigma_o`, of the weights that join the heads.
     b_std : float or Tensor, optional
         :math:`\sigma_b`; None means no bias.
     positions : {None, "sum", "concat"}

@@ -100,8 +100,12 @@ class Conv2d(_Convolution):
     ----------
     in_channels, out_channels : int
         Channels of input and output.
-    kernel_size, stride, dilation : int or two of them
-        The windows.
+    kernel_size : int or two of them
+        The sides q of the window.
+    stride : int or two of them
+        The steps s from one window to the next.
+    dilation : int or two of them
+        The distance between neighbouring entries of a window.
     padding : {"valid", "same"} or int or two of them
         ``"same"`` gives ``ceil(n / stride)`` positions, the odd pad last, at every stride.
     padding_mode : {"zeros", "circular"}
@@ -117,7 +121,8 @@ class Conv2d(_Convolution):
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.Conv2d(3, 8, 3, stride=2, padding="same", w_std=2**0.5)(torch.ones(2, 3, 7, 8)).shape
+    >>> conv = nn.Conv2d(3, 8, 3, stride=2, padding="same", w_std=2**0.5)
+    >>> conv(torch.ones(2, 3, 7, 8)).shape
     torch.Size([2, 8, 4, 4])
     """
 
@@ -154,7 +159,8 @@ class ConvTranspose2d(ParametricLayer):
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.ConvTranspose2d(3, 8, 3, stride=2, padding="same")(torch.ones(2, 3, 4, 5)).shape
+    >>> conv = nn.ConvTranspose2d(3, 8, 3, stride=2, padding="same")
+    >>> conv(torch.ones(2, 3, 4, 5)).shape
     torch.Size([2, 8, 8, 10])
     """
 
@@ -230,7 +236,8 @@ class LocallyConnected2d(ParametricLayer):
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.LocallyConnected2d(3, 8, 6, kernel_size=3, padding="same")(torch.ones(2, 3, 6, 6)).shape
+    >>> layer = nn.LocallyConnected2d(3, 8, 6, kernel_size=3, padding="same")
+    >>> layer(torch.ones(2, 3, 6, 6)).shape
     torch.Size([2, 8, 6, 6])
     """
 

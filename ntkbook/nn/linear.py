@@ -22,9 +22,10 @@ class Linear(ParametricLayer):
     Parameters
     ----------
     in_features, out_features : int
-        Sizes of the last dimension of input and output.
+        Sizes of the last dimension, of the input and of the output.
     w_std, b_std : float or Tensor, optional
-        Standard deviations; tensors of no dimensions keep their gradient. ``b_std=None`` means no bias.
+        Standard deviations of weights and biases; tensors of no dimensions keep their gradient.
+        ``b_std=None`` means no bias.
     parameterization : {"ntk", "standard", "mean_field", "mup"}
         What is drawn and what is multiplied on.
     role : {"input", "hidden", "output"}

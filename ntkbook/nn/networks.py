@@ -119,7 +119,8 @@ def cnn(
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.cnn([3, 16, 16], 10, readout="flatten", image_size=(8, 8))(torch.ones(2, 3, 8, 8)).shape
+    >>> net = nn.cnn([3, 16, 16], 10, readout="flatten", image_size=(8, 8))
+    >>> net(torch.ones(2, 3, 8, 8)).shape
     torch.Size([2, 10])
     """
     check_choice("readout", readout, ("gap", "flatten"))
@@ -259,7 +260,8 @@ class AttentionNetwork(torch.nn.Module):
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.AttentionNetwork(5, 16, n_blocks=1, n_outputs=2, n_heads=4)(torch.ones(3, 6, 5)).shape
+    >>> net = nn.AttentionNetwork(5, 16, n_blocks=1, n_outputs=2, n_heads=4)
+    >>> net(torch.ones(3, 6, 5)).shape
     torch.Size([3, 2])
     """
 

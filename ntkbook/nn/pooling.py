@@ -66,7 +66,8 @@ class AvgPool2d(WindowPool2d):
     --------
     >>> import torch
     >>> from ntkbook import nn
-    >>> nn.AvgPool2d(3, stride=2, padding="same", count_include_pad=False)(torch.ones(1, 1, 5, 5)).mean()
+    >>> pool = nn.AvgPool2d(3, stride=2, padding="same", count_include_pad=False)
+    >>> pool(torch.ones(1, 1, 5, 5)).mean()
     tensor(1.)
     """
 

@@ -99,7 +99,8 @@ def spectrum(axes: Axes, eigenvalues: Any, *, label: str = "", **style: Any) -> 
     >>> fig, ax = plt.subplots()
     >>> x = torch.linspace(-1, 1, 20, dtype=torch.float64)
     >>> values = torch.linalg.eigvalsh(torch.exp(-(x[:, None] - x).abs()))
-    >>> plotting.spectrum(ax, values, label="Laplace kernel").get_ydata().argmax().item()
+    >>> line = plotting.spectrum(ax, values, label="Laplace kernel")
+    >>> line.get_ydata().argmax().item()
     0
     >>> plt.close(fig)
     """

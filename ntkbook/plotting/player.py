@@ -188,7 +188,8 @@ def animation(
     >>> x = np.linspace(0, 6, 100)
     >>> (line,) = ax.plot(x, np.sin(x))
     >>> moving = plotting.animation(
-    ...     fig, lambda k: line.set_ydata(np.sin(x + k / 2)), 5, alt="A sine wave that moves to the left.")
+    ...     fig, lambda k: line.set_ydata(np.sin(x + k / 2)), 5,
+    ...     alt="A sine wave that moves to the left.")
     >>> len(moving.frames), moving.labels[-1]
     (5, '5 of 5')
     """

@@ -31,7 +31,7 @@ def rate(axes: Axes, x: Any, y: Any, label: str = "", **style: Any) -> Fit:
     Returns
     -------
     Fit
-        What `ntkbook.verify.fit_exponent` found.
+        What :func:`ntkbook.verify.fit_exponent` found.
 
     Examples
     --------

@@ -77,11 +77,11 @@ def train(
     steps : int
         How many steps to take.
     loss : {"mse", "cross_entropy", "logistic", "huber"} or callable
-        As in `ntkbook.dynamics.LossFlow`. A callable maps the outputs (N, K) of one network and
+        As in :class:`ntkbook.dynamics.LossFlow`. A callable maps the outputs (N, K) of one network and
         ``y_train`` to a scalar.
     reduction : {"mean", "sum"}
-        Of the named losses, as in `ntkbook.dynamics`: half the squares' mean or sum over all entries; the
-        mean or sum over samples for cross-entropy.
+        Of the named losses, as in :class:`ntkbook.dynamics.LossFlow`: half the squares' mean or sum over all
+        entries; the mean or sum over samples for cross-entropy.
     momentum : float
         :math:`\beta`, in [0, 1).
     integrator : {"euler", "midpoint"}
@@ -102,7 +102,7 @@ def train(
         Where outputs are recorded beside the training points.
     record : int or sequence of int
         How many moments to record, equally spaced from the start to the end, or after which steps; see
-        `log_steps`.
+        :func:`log_steps`.
     keep : collection of str
         What to record beyond outputs, loss and movement: ``"kernel"`` (initial and last tangent kernel, and
         the drift), ``"kernels"`` (all of them), ``"linearization"`` (the linearized networks, trained by
@@ -111,7 +111,7 @@ def train(
     kernel_inputs : Tensor, optional
         The points of the kernel; by default those of ``x_train``.
     kernel_outputs : {"full", "mean"}
-        As in `ntkbook.empirical_ntk`.
+        As in :func:`ntkbook.empirical_ntk`.
     diverged : {"raise", "nan"}
         What becomes of a network whose loss is not finite: an error, or NaN in its records.
     chunk_size : int, optional
@@ -146,10 +146,11 @@ def train(
 
     >>> import torch
     >>> from ntkbook import nn, training
-    >>> x, x_test = torch.linspace(-1, 1, 5).unsqueeze(1), torch.linspace(-1, 1, 9).unsqueeze(1)
+    >>> x = torch.linspace(-1, 1, 5).unsqueeze(1)
     >>> run = training.train(
-    ...     lambda: nn.mlp([1, 32, 32, 1], activation=nn.Erf(), b_std=0.3), x, torch.sin(3 * x),
-    ...     learning_rate=0.5, steps=100, n_networks=10, x_test=x_test, record=6,
+    ...     lambda: nn.mlp([1, 32, 32, 1], activation=nn.Erf(), b_std=0.3),
+    ...     x, torch.sin(3 * x), learning_rate=0.5, steps=100, n_networks=10,
+    ...     x_test=torch.linspace(-1, 1, 9).unsqueeze(1), record=6,
     ...     keep=("kernel", "linearization"))
     >>> run.times.tolist()[:3], run.outputs_test.shape
     ([0.0, 10.0, 20.0], torch.Size([10, 6, 9, 1]))

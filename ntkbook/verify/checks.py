@@ -117,7 +117,8 @@ def bound(
     >>> import numpy as np
     >>> from ntkbook import verify
     >>> a = np.linspace(0, np.pi / 2, 5)
-    >>> verify.bound("eq-jordan", 2 * a / np.pi, np.sin(a), wrong={"a for sin a, halved": a / 2})
+    >>> wrong = {"a for sin a, halved": a / 2}
+    >>> verify.bound("eq-jordan", 2 * a / np.pi, np.sin(a), wrong=wrong)
     ✓ eq-jordan  bound  5 comparisons; residual 0 ≤ 1e-12; rejected: a for sin a, halved (...)
     """
     _conclude(label, "bound", partial(findings.bound, smaller, larger, wrong=wrong, rtol=rtol))
@@ -177,9 +178,9 @@ def monte_carlo(
 ) -> None:
     r"""Check an expectation against the mean of independent draws, in standard errors.
 
-    The threshold is sized over all entries together so that a true statement fails once in 10^6
-    runs. A wrong version must lie at least two thresholds from the right one, so that it would be
-    rejected with near certainty and not by luck.
+    The threshold is sized over all entries together so that a true statement fails once in :math:`10^6` runs.
+    A wrong version must lie at least two thresholds from the right one, so that it would be rejected with
+    near certainty and not by luck.
 
     Parameters
     ----------
