@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ntkbook._warn import warn
 from ntkbook.dynamics import max_learning_rate
 from ntkbook.dynamics.losses import LossFunction
 from ntkbook.training.ensemble import Ensemble
@@ -160,11 +160,9 @@ class Descent:
     def _warn_if_unstable(self, kernels: Tensor) -> None:
         limit = self._limit(kernels) if self._do.loss == "mse" else float("inf")
         if self._do.learning_rate >= limit:
-            warnings.warn(
+            warn(
                 f"learning_rate={self._do.learning_rate:g} is not below {limit:.6g}, the stable limit of the "
-                "linearized networks: the outputs of one or more of them grow without bound",
-                UserWarning,
-                stacklevel=4,
+                "linearized networks: the outputs of one or more of them grow without bound"
             )
 
     def run(self, bar: tqdm[NoReturn]) -> Notes:
