@@ -48,3 +48,5 @@ def test_an_excerpt_larger_than_memory(tmp_path, kind):
         "[0, 0, 0, 0]" if kind == "whole" else "named: cifar10_first3000.npz is damaged or another file"
     )
     assert done.stdout.startswith(expected)
+    # Where memory has no limit, only a look at the sizes before anything is unpacked helps.
+    assert ("it unpacks to 1,228,800,128 bytes" in done.stdout) == (kind == "bomb")
