@@ -296,6 +296,20 @@ def test_still_shows_the_chosen_frames_below_one_another() -> None:
     assert tuple(still[2 * heading + height + 100, 200]) == BLUE
 
 
+def test_still_shows_high_frames_side_by_side() -> None:
+    fig = plt.figure(figsize=(2, 1.8))
+    moving = plotting.animation(
+        fig, lambda k: fig.patch.set_facecolor(np.array(CYCLE[k]) / 255), 3, alt=ALT, stills=[0, 2]
+    )
+    still = pixels(moving.still)
+    height, heading = 360, 105  # the heading is larger: on paper two frames share the width of one
+    assert still.shape == (height + heading, 2 * 400, 3)
+    assert tuple(still[heading + 100, 200]) == RED
+    assert tuple(still[heading + 100, 600]) == BLUE
+    alone = pixels(colored(stills=[1]).still)
+    assert alone.shape == (200 + 70, 400, 3)
+
+
 def test_axes_stand_still_while_labels_change() -> None:
     fig, axes = plt.subplots(figsize=(3, 2))
     places = []

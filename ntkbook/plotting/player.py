@@ -85,7 +85,7 @@ class Animation:
     labels : tuple of str
         One for each frame.
     still : bytes
-        A PNG image of some of the frames, one below the other.
+        A PNG image of some of the frames: wide ones below one another, others side by side.
     alt : str
         What there is to see.
     width : int
@@ -140,8 +140,9 @@ def animation(
 
     The page gets a player with a button, a slider and a label, which works without a network, by keyboard
     and with a screen reader; nothing moves before the reader asks. Where scripts do not run, in print, and
-    in the preview of a reference, some of the frames stand one below the other. The dark theme inverts the
-    frames as it does with every figure.
+    in the preview of a reference, some frames stand one below the other; side by side if their height is
+    more than three quarters of their width, since a page would not hold a column of them. The dark theme
+    inverts the frames as it does with every figure.
 
     In a chapter, one cell makes the figure, defines ``update`` and ends in the call. It has the same metadata
     as the cell of another figure: ``mystnb.figure`` with caption and name, and ``mystnb.image.alt``, which
@@ -216,6 +217,7 @@ def animation(
     check_positive("pause", pause)
     check_positive("dpi", dpi)
     fine = float(mpl.rcParams["savefig.dpi"]) if mpl.rcParams["savefig.dpi"] != "figure" else 2 * dpi
+    beside = len(shown) > 1 and fig.get_figheight() > 0.75 * fig.get_figwidth()
     frames: list[bytes] = []
     large: dict[int, NDArray[np.uint8]] = {}
     for k in range(n_frames):
@@ -223,9 +225,10 @@ def animation(
         frames.append(_encode(_pixels(fig, dpi), "WEBP", lossless=True, quality=60, method=4))
         fig.set_layout_engine("none")  # of the first frame: axes that move would be read as data that moves
         if k in shown:
-            large[k] = np.concatenate([_heading(names[k], fig.get_figwidth(), fine), _pixels(fig, fine)])
+            heading = _heading(names[k], fig.get_figwidth(), fine, scale=1.5 if beside else 1.0)
+            large[k] = np.concatenate([heading, _pixels(fig, fine)])
     plt.close(fig)
-    still = _encode(np.concatenate([large[k] for k in shown]), "PNG", optimize=True)
+    still = _encode(np.concatenate([large[k] for k in shown], axis=int(beside)), "PNG", optimize=True)
     width = round(fig.get_figwidth() * float(mpl.rcParams["figure.dpi"]))
     made = Animation(tuple(frames), tuple(names), still, alt, width, round(1000 * pause))
     size = len(made.to_html())
@@ -237,13 +240,13 @@ def animation(
     return made
 
 
-def _heading(text: str, width: float, dpi: float) -> NDArray[np.uint8]:
+def _heading(text: str, width: float, dpi: float, scale: float) -> NDArray[np.uint8]:
     """Return a strip of a width, in inches, with a line of text."""
     from matplotlib.figure import Figure
 
-    strip = Figure(figsize=(width, 0.35), facecolor="none")
+    strip = Figure(figsize=(width, 0.35 * scale), facecolor="none")
     strip.set_layout_engine("none")
-    strip.text(0.01, 0.35, text, weight="bold")
+    strip.text(0.01, 0.35, text, weight="bold", size=scale * float(mpl.rcParams["font.size"]))
     return _pixels(strip, dpi)
 
 
