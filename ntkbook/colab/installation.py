@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _SOURCE = """\
-# Installs the book's package where it is missing; torch and numpy stay as they are.
+# Installs the book's package where missing; torch and numpy stay as they are.
 import importlib.util
 import subprocess
 import sys
@@ -18,7 +18,8 @@ if importlib.util.find_spec("ntkbook") is None:
 import torch
 
 gpu = torch.cuda.is_available()
-print("running on", torch.cuda.get_device_name() if gpu else "the CPU; the GPU is optional")"""
+where = torch.cuda.get_device_name() if gpu else "the CPU; the GPU is optional"
+print("running on", where)"""
 
 
 def installation(repository: str) -> str:
