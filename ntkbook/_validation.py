@@ -163,6 +163,25 @@ def check_positive(name: str, value: SupportsFloat, *, zero_allowed: bool = Fals
     return number
 
 
+def check_square(name: str, value: SupportsFloat, dtype: torch.dtype = torch.float64) -> float:
+    """Return ``value`` as a float if it is zero or its square is a normal, finite number of ``dtype``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was received and the range.
+    """
+    number = check_number(name, value)
+    limits = torch.finfo(dtype)
+    if number != 0 and not limits.tiny <= number * number <= limits.max:
+        least, largest = math.sqrt(limits.tiny), math.sqrt(limits.max)
+        raise ValueError(
+            f"{name} must be 0 or between {least:.1e} and {largest:.1e} in size, so that {dtype} holds its "
+            f"square, got {value}; use a value nearer to 1"
+        )
+    return number
+
+
 def check_count(name: str, value: object, at_least: int | None = 1) -> int:
     """Return ``value`` if it is an integer that is large enough; of any size with ``at_least=None``.
 

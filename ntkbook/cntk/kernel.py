@@ -10,7 +10,14 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_alike, check_choice, check_finite, check_positive, check_tensor
+from ntkbook._validation import (
+    check_alike,
+    check_choice,
+    check_finite,
+    check_positive,
+    check_square,
+    check_tensor,
+)
 from ntkbook.cntk import reference
 from ntkbook.cntk.recursion import Recursion, arora, coincident, ntk_parameterization
 
@@ -122,9 +129,9 @@ def cntk(
     Raises
     ------
     TypeError, ValueError
-        For images of the wrong rank, of different channels, sizes, dtypes or devices, or with NaN; pixels or
-        kernels out of range; an even
-        ``kernel_size``; a depth below 1; ``w_std`` or ``b_std`` with ``convention="arora"``.
+        For images of the wrong rank, of different channels, sizes, dtypes or devices, or with NaN; pixels,
+        ``w_std``, ``b_std`` or kernels out of range; an even ``kernel_size``; a depth below 1; ``w_std`` or
+        ``b_std`` with ``convention="arora"``.
 
     Notes
     -----
@@ -168,8 +175,8 @@ def cntk(
     check_choice("trained", trained, ("all", "hidden"))
     depths = _check_depths(depth)
     _check_kernel_size(kernel_size)
-    check_positive("w_std", w_std)
-    check_positive("b_std", b_std, zero_allowed=True)
+    check_square("w_std", check_positive("w_std", w_std))
+    check_square("b_std", check_positive("b_std", b_std, zero_allowed=True))
     distinct = sorted(set(depths))
     channels, positions = x1.shape[1], x1.shape[2] * x1.shape[3]
     if convention == "arora":
@@ -234,7 +241,7 @@ def chain_kernels(
         if not isinstance(scales, Sequence) or len(scales) != 2:
             raise TypeError(f"{name} must be given as (w_std, b_std), got {scales!r}")
         for scale in scales:
-            check_positive(name, scale, zero_allowed=True)
+            check_square(name, check_positive(name, scale, zero_allowed=True))
     positions, depth = x1.shape[2] * x1.shape[3], len(convolutions)
     recursion = ntk_parameterization(
         convolutions, dense, kernel_size, (depth,), readout, positions, x1.shape[1], train_ends=True

@@ -46,7 +46,29 @@ class Scaling:
 
     @classmethod
     def of(cls, recursion: Recursion, largest_pixel: float, shape: tuple[int, int, int]) -> Scaling:
-        """Return the scaling for images (C, P, Q) = ``shape`` with values up to +-``largest_pixel``."""
+        """Return the scaling for images (C, P, Q) = ``shape`` with values up to +-``largest_pixel``.
+
+        Raises
+        ------
+        ValueError
+            If layers of very small or large weights take the covariances out of the range of float64.
+        """
+        try:
+            scaling = cls._of(recursion, largest_pixel, shape)
+            in_range = all(0 < each < math.inf for each in scaling.unscale)
+        except (OverflowError, ZeroDivisionError):
+            in_range = False
+        if not in_range:
+            weights, biases = (recursion.input_weight, *recursion.weights), recursion.biases
+            raise ValueError(
+                f"w_std and b_std take covariances out of the range of float64: over {len(biases)} layers "
+                f"the variances of weights are {min(weights):.3g} to {max(weights):.3g}, of biases "
+                f"{min(biases):.3g} to {max(biases):.3g}; use values nearer to 1"
+            )
+        return scaling
+
+    @classmethod
+    def _of(cls, recursion: Recursion, largest_pixel: float, shape: tuple[int, int, int]) -> Scaling:
         channels, rows, columns = shape
         q = recursion.kernel_size
         if recursion.input_weight > 0:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkbook._validation import check_square, has_values
 from ntkbook.infinite.kernel import Kernel
 from ntkbook.infinite.provenance import describe, independent
 from ntkbook.infinite.registry import Call, register_rule
@@ -33,8 +34,17 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def scale(k: Kernel, factor: Number) -> Kernel:
+def scale(call: Call, k: Kernel, factor: Number) -> Kernel:
     """Multiply a value by a number."""
+    try:
+        if not isinstance(factor, Tensor):
+            factor = check_square("its factor", factor)
+        elif has_values(factor):
+            check_square("its factor", factor.detach(), k.nngp.dtype)
+    except (TypeError, ValueError) as error:
+        raise call.error(str(error)) from error
+    if isinstance(factor, Tensor) and not factor.is_floating_point():
+        factor = factor.to(k.nngp.dtype)  # squares of integers wrap around
     return k.map(lambda t: t * factor**2)
 
 
@@ -131,12 +141,14 @@ def _signed_sum(call: Call) -> Kernel:
     if not (isinstance(a, Kernel) and isinstance(b, Kernel)):
         constant = b if isinstance(a, Kernel) else a
         if _is_number(constant) and not isinstance(constant, Tensor) and constant == 0:
-            return call.kernel if isinstance(a, Kernel) else scale(b, 1.0)
+            return a if isinstance(a, Kernel) else b
         raise call.error(
             "adding a constant gives features a mean, which no rule carries; use the bias of a weight layer, "
             "or ntkbook.nn.Elementwise for a shifted activation"
         )
-    return add(call, a, b if alpha == 1 else scale(b, alpha))
+    if not _is_number(alpha):
+        raise call.error(f"alpha must be a number, got {type(alpha).__name__}; multiply the branch first")
+    return add(call, a, b if not isinstance(alpha, Tensor) and alpha == 1 else scale(call, b, alpha))
 
 
 @register_rule(operator.mul, torch.mul, torch.multiply, "mul", fresh=True)
@@ -151,7 +163,7 @@ def product_rule(call: Call) -> Kernel:
             "it multiplies features by a tensor, which treats channels or positions unequally; only numbers "
             "have a rule"
         )
-    return scale(kernel, factor)
+    return scale(call, kernel, factor)
 
 
 @register_rule(operator.truediv, torch.div, "div", fresh=True)
@@ -165,7 +177,7 @@ def quotient_rule(call: Call) -> Kernel:
         raise call.error("rounding_mode rounds features, which has no rule; use ntkbook.nn.Elementwise(fn)")
     if b == 0:
         raise call.error("it divides by 0; divide by another number")
-    return scale(a, 1 / b)
+    return scale(call, a, 1 / b)
 
 
 @register_rule(operator.neg, torch.neg, "neg", fresh=True)

@@ -72,7 +72,8 @@ def trace(net: torch.nn.Module) -> fx.GraphModule:
             return fx.GraphModule(whole, _Tracer().trace(whole))
     except (fx.proxy.TraceError, RuntimeError, TypeError) as error:
         raise InfiniteWidthError(
-            f"the forward of {type(net).__name__} depends on the values or the length of its input "
-            f"({error}); an infinite-width kernel needs one graph for all inputs: make the branch a fixed "
-            "choice, or move it out"
+            f"the forward of {type(net).__name__} cannot be traced ({error}): it depends on the values or "
+            "the length of its input, or calls an operation with arguments that it does not take; an "
+            "infinite-width kernel needs one graph for all inputs: make the branch a fixed choice, or move "
+            "it out"
         ) from error

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice, check_dtype, check_positive, has_values
+from ntkbook._validation import check_choice, check_dtype, check_positive, check_square, has_values
 
 PARAMETERIZATIONS = ("ntk", "standard", "mean_field", "mup")
 ROLES = ("input", "hidden", "output")
@@ -16,16 +16,23 @@ Scale = float | Tensor
 
 
 def check_std(name: str, value: Scale | None) -> Scale | None:
-    """Return a standard deviation: a number >= 0, or a 0-dimensional tensor, which may need gradients."""
+    """Return a standard deviation: a number >= 0, or a 0-dimensional tensor, which may need gradients.
+
+    Kernels hold its square, which must be a normal number too.
+    """
     if isinstance(value, Tensor):
         if value.ndim != 0:
             raise ValueError(
                 f"{name} must be a number or a tensor of no dimensions, got shape {tuple(value.shape)}"
             )
-        if has_values(value):
-            check_positive(name, value.detach(), zero_allowed=True)
-        return value
-    return None if value is None else check_positive(name, value, zero_allowed=True)
+        if value.is_floating_point():
+            if has_values(value):
+                check_positive(name, value.detach(), zero_allowed=True)
+                check_square(name, value.detach(), value.dtype)
+            return value
+    if value is None:
+        return None
+    return check_square(name, check_positive(name, value, zero_allowed=True))
 
 
 class ParametricLayer(torch.nn.Module):

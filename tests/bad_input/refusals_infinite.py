@@ -120,6 +120,30 @@ NETWORKS: list[tuple[str, str, Any, type[Exception], str, str]] = [
     ("infinite_width", "w_std", lambda: ntkbook.infinite_width(PLAIN, Q), ValueError, "(2, 2)", "a number"),
     (
         "infinite_width",
+        "w_std",
+        lambda: ntkbook.infinite_width(PLAIN, 1e200),
+        ValueError,
+        "got 1e+200",
+        "use a value nearer to 1",
+    ),
+    (
+        "infinite_width",
+        "w_std",
+        lambda: ntkbook.infinite_width(PLAIN, torch.tensor(1e-30)),
+        ValueError,
+        "torch.float32",
+        "use a value nearer to 1",
+    ),
+    (
+        "infinite_width",
+        "b_std",
+        lambda: ntkbook.infinite_width(PLAIN, 1, 1e-160),
+        ValueError,
+        "got 1e-160",
+        "use a value nearer to 1",
+    ),
+    (
+        "infinite_width",
         "b_std",
         lambda: ntkbook.infinite_width(PLAIN, 1, NAN),
         ValueError,
@@ -315,12 +339,27 @@ def of_cntk() -> Iterator[Refusal]:
         ("w_std", 1.0, ValueError, "w_std=1.0", "use convention='ntk'"),
         ("w_std", -1.0, ValueError, "-1.0", "finite and positive"),
         ("w_std", "1", TypeError, "'1'", "pass a float"),
+        ("w_std", 1e-160, ValueError, "got 1e-160", "nearer to 1"),
+        ("w_std", 1e200, ValueError, "got 1e+200", "nearer to 1"),
         ("b_std", -0.1, ValueError, "-0.1", "not negative"),
+        ("b_std", 1e-160, ValueError, "got 1e-160", "nearer to 1"),
+        ("b_std", 1e200, ValueError, "got 1e+200", "nearer to 1"),
         ("trained", "last", ValueError, "'last'", "'all', 'hidden'"),
     ]
     for name, value, error, shown, remedy in wrong:
         call = lambda kw={name: value}: cntk(**kw)  # noqa: E731
         yield Refusal("cntk", name, call, error, shown, remedy)
+    # Squares in range, whose products over the layers are not.
+    for w_std, b_std, depth, shown in (
+        (1e-150, 0.0, 2, "e-302"),
+        (1e40, 0.0, 6, "e+79"),
+        (1e40, 1.0, 6, "6 layers"),
+        (1e-100, 1e100, 1, "1e+200"),
+    ):
+        call = lambda w=w_std, b=b_std, d=depth: cntk(  # noqa: E731
+            depth=d, convention="ntk", w_std=w, b_std=b
+        )
+        yield Refusal("cntk", "w_std", call, ValueError, shown, "use values nearer to 1")
     chain: dict[str, Any] = {
         "x1": IMAGES,
         "x2": None,
@@ -334,6 +373,8 @@ def of_cntk() -> Iterator[Refusal]:
         ("x2", IMAGES.float(), ValueError, "torch.float32", "x2.to(x1.dtype)"),
         ("convolutions", [], ValueError, "empty", "at least one"),
         ("convolutions", [(-1.0, 0.0)], ValueError, "-1.0", "not negative"),
+        ("convolutions", [(1e200, 0.0)], ValueError, "got 1e+200", "nearer to 1"),
+        ("dense", (1.0, 1e-160), ValueError, "got 1e-160", "nearer to 1"),
         ("dense", (1.0, NAN), ValueError, "nan", "not negative"),
         ("dense", 1.0, TypeError, "1.0", "(w_std, b_std)"),
         ("kernel_size", 4, ValueError, "got 4", "odd"),

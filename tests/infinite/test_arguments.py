@@ -73,6 +73,40 @@ def test_what_a_rule_cannot_do_is_refused(step: Callable[[Tensor], Tensor], mess
         infinite_width(Between(step))(x)
 
 
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            lambda h: h * 1e200,
+            "mul .'mul'.: its factor must be 0 or between .* got 1e.200; use a value nearer",
+        ),
+        (lambda h: h * 1e-200, "its factor must be 0 or between .* got 1e-200"),
+        (lambda h: h / 1e-200, "truediv .* its factor must be 0 or between .* got 1e.200"),
+        (lambda h: h * 10**400, "its factor must be a real number, got 1000"),
+        (lambda h: h * float("nan"), "its factor must be finite, got nan"),
+        (lambda h: h * torch.tensor(1e200), "its factor must be finite, got inf"),
+        (lambda h: h * torch.tensor(1j), "its factor must be a real number"),
+        (lambda h: h.add(h, alpha=torch.ones(4)), "alpha must be a number, got Tensor"),
+    ],
+)
+def test_factors_without_a_square_are_refused(step: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(InfiniteWidthError, match=message):
+        infinite_width(Between(step))(torch.randn(2, 3, dtype=torch.float64))
+
+
+def test_numbers_are_numbers_whatever_their_type() -> None:
+    x = torch.randn(3, 3, dtype=torch.float64)
+    plain = infinite_width(Between(lambda h: h * 1e10))(x)
+    for factor in (10**10, torch.tensor(10**10), torch.tensor(1e10, dtype=torch.float64)):  # 10^20 > 2^63
+        assert torch.equal(infinite_width(Between(lambda h, f=factor: h * f))(x).ntk, plain.ntk)
+    wide = [
+        infinite_width(nn.Linear(3, 4, w_std=w))(x) for w in (1e10, torch.tensor(10**10), torch.tensor(1e10))
+    ]
+    torch.testing.assert_close(wide[1].ntk, wide[0].ntk, rtol=1e-15, atol=0)
+    torch.testing.assert_close(wide[2].ntk, wide[0].ntk, rtol=1e-6, atol=0)
+    assert torch.equal(infinite_width(Between(lambda h: h * 0))(x).nngp, torch.zeros_like(x))
+
+
 @pytest.mark.parametrize("p", [-0.5, 1.5])
 def test_what_torch_refuses_too_is_no_kernel(p: float) -> None:
     with pytest.raises(ValueError, match="dropout probability"):
