@@ -200,9 +200,23 @@ verify.close("eq", root(2.0), 2**0.5, rtol=1e-9)
 def test_a_slow_cell_is_sampled_and_says_how_much_was_left_out(tmp_path):
     slow = "slow = 0.0 * sum(1.5 * k for k in range(400_000))\n"
     code = slow + STRONG.replace("points**2", "points**2 + 2 * points - 2 * points + slow")
-    (cell,) = mutation.mutate(chapter(tmp_path, code), 1e-3, {})
+    (cell,) = mutation.mutate(chapter(tmp_path, code), 1e-9, {})
     assert len(cell.outcomes) == 4
     assert cell.left_out > 0
+
+
+def test_a_change_that_exceeds_the_time_alone_leaves_it_to_the_others(tmp_path, monkeypatch):
+    def timed(needed, _):
+        return [10.0 if "range" in ast.unparse(statement) else 0.001 for statement in needed], [], ""
+
+    monkeypatch.setattr("ntkbook.verify.mutation.run._baseline", timed)
+    slow = "slow = 0.0 * sum(1.5 * k - 2.5 * k + 3.5 * k - 4.5 * k for k in range(5))\n"
+    code = slow + STRONG.replace("points**2", "points**2 + 2 * points - 2 * points + slow")
+    (cell,) = mutation.mutate(chapter(tmp_path, code), 0.1, {})
+    late = [o for o in cell.outcomes if "range" not in o.before]
+    assert len(late) == 10
+    assert len(cell.outcomes) - len(late) == 2
+    assert cell.left_out == 7
 
 
 def test_an_earlier_run_is_resumed(tmp_path, monkeypatch):

@@ -92,7 +92,8 @@ def mutate(notebook: Path, seconds: float, known: dict[str, Cell]) -> Iterator[C
     notebook : Path
     seconds : float
         Of computing for each cell with checks, at least four changes; where there are more changes
-        than fit, a seeded sample of all kinds.
+        than fit, a seeded sample of all kinds. One that takes longer alone can be among the four, and
+        its time is not counted.
     known : dict of str to Cell
         Cells by their keys, from an earlier run: they are executed, but not changed again.
 
@@ -111,6 +112,8 @@ def mutate(notebook: Path, seconds: float, known: dict[str, Cell]) -> Iterator[C
         return
     mpl.use("agg")
     torch.set_num_threads(1)  # a forked process has one thread
+    # The first derivative imports for a second; each forked process would do so anew.
+    torch.func.jvp(torch.func.grad(torch.sin), (torch.zeros(()),), (torch.ones(()),))
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for piece in pieces:
         if piece.key in known:
@@ -172,7 +175,9 @@ def _examine(piece: _Piece, namespace: dict[str, Any], seconds: float) -> Cell:
         at = where.get(id(statement))
         if at is None or (taken >= 4 and spent + left[at] > seconds):
             continue
-        spent, taken = spent + left[at], taken + 1
+        taken += 1
+        if left[at] <= seconds:  # what exceeds the time alone does not use up that of the others
+            spent += left[at]
         plan.setdefault(at, []).append((mutant, owners))
     outcomes = _forked(partial(_walk, needed, namespace, plan, left, curves)) if plan else []
     if outcomes is None:
