@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 FILE_NAME = "numerics.json"
 PICTURE = "numerics-map.png"
 KERNELS = {"nngp": 0, "ntk": 1, "ratio": 2}
+PRECISIONS = {"float64": "double precision", "float32": "single precision"}
+_MEASURES = {
+    "nngp": "the error of the NNGP kernel",
+    "ntk": "the error of the tangent kernel",
+    "ratio": "the error in units of what rounding may do, for the worse kernel",
+}
 _DISTANCES = [f"1e-{k:02d}" for k in range(3, 9)]
 _DEPTHS = {10: (3, 10), 100: (30, 100)}
 
@@ -47,14 +53,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def number(value: float) -> str:
-    """Return an error as the tables print it, with one digit.
+def number(value: float, *, is_ratio: bool = False) -> str:
+    """Return an error as the tables print it, with one digit; a ratio without an exponent up to four digits.
 
     Examples
     --------
     >>> number(2.6e-13), number(0.0), number(0.31)
     ('3e−13', '0', '3e−1')
+    >>> number(91.2, is_ratio=True), number(3_141_592.0, is_ratio=True)
+    ('91', '3e6')
     """
+    if is_ratio and value < 1e4:
+        return f"{value:.0f}"
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.0e}".split("e")
@@ -95,7 +105,7 @@ def worst(row: dict[str, Any], regimes: tuple[str, ...], kernel: str) -> float |
 
 
 class NumericsTable(SphinxDirective):
-    """``{numerics-table} activations float64 ntk``: errors of one kernel in one precision."""
+    """``{numerics-table} activations float64 ntk``: errors of one kernel in one precision, with a title."""
 
     required_arguments = 3
 
@@ -103,7 +113,7 @@ class NumericsTable(SphinxDirective):
         """Build the table."""
         part, precision, kernel = self.arguments
         check_choice("part", part, ("activations", "engines"))
-        check_choice("precision", precision, ("float32", "float64"))
+        check_choice("precision", precision, tuple(PRECISIONS))
         check_choice("kernel", kernel, tuple(KERNELS))
         report = load(self)
         head = nodes.row("", *(_cell(text) for text in ("", *COLUMNS)))
@@ -115,7 +125,13 @@ class NumericsTable(SphinxDirective):
         group += [nodes.colspec("", colwidth=width) for width in (4, *[1] * len(COLUMNS))]
         group += [nodes.thead("", head), nodes.tbody("", *body)]
         table = nodes.table("", group, classes=["ntk-errors"])
-        return [nodes.container("", table, classes=["ntk-wide"])]
+        heading = nodes.strong(text=f"{part.capitalize()}, {PRECISIONS[precision]}: {_MEASURES[kernel]}")
+        above = nodes.paragraph("", "", _tex(r"\normalsize"), heading, _tex(r"\scriptsize"))
+        return [nodes.container("", above, table, classes=["ntk-wide"])]
+
+
+def _tex(text: str) -> nodes.raw:
+    return nodes.raw("", f"{text} ", format="latex")
 
 
 def _cell(text: str, *classes: str) -> nodes.entry:
@@ -127,7 +143,7 @@ def _cells(row: dict[str, Any], precision: str, kernel: str) -> list[nodes.entry
     for regimes in COLUMNS.values():
         value = worst(row, regimes, kernel)
         if isinstance(value, float | int):
-            text = f"{value:.0f}" if kernel == "ratio" else number(value)
+            text = number(value, is_ratio=kernel == "ratio")
             # A ratio is shaded by its own digits: 1 is the best, and 1e8 all that a double can lose.
             shaded = (
                 shade(max(value, 1.0) * 2.0**-53, "float64") if kernel == "ratio" else shade(value, precision)
@@ -174,24 +190,26 @@ def draw(report: dict[str, Any], path: Path) -> None:
     from ntkbook.plotting.style import use_style
 
     rows = {**report["activations"], **report["engines"]}
-    names = report["regimes"]
-    grids = np.full((2, len(rows), len(names)), np.nan)
+    grids = np.full((2, len(rows), len(COLUMNS)), np.nan)
     for i, row in enumerate(rows.values()):
-        for j, name in enumerate(names):
-            cell = row["float64"].get(name)
-            if cell is not None:
-                grids[:, i, j] = max(cell[0], cell[1], 1e-17), max(cell[2], 1.0)
+        for j, regimes in enumerate(COLUMNS.values()):
+            cells = (worst(row["float64"], regimes, kernel) for kernel in KERNELS)
+            numbers = [cell for cell in cells if isinstance(cell, float | int)]
+            if len(numbers) == len(KERNELS):
+                nngp, ntk, ratio = numbers
+                grids[:, i, j] = max(nngp, ntk, 1e-17), max(ratio, 1.0)
     with mpl.rc_context():
         use_style()
-        figure = Figure(figsize=(8.4, 0.17 * len(rows) + 2.4))
+        # As wide as a printed page: what is drawn wider gets letters that are too small.
+        figure = Figure(figsize=(6.4, 0.13 * len(rows) + 2.1))
         axes = figure.subplots(1, 2, sharey=True)
         headings = "error, log10", "error / rounding, log10"
         for axis, grid, heading, limits in zip(axes, grids, headings, ((-16, 0), (0, 8)), strict=True):
             image = axis.imshow(np.log10(grid), aspect="auto", vmin=limits[0], vmax=limits[1])
             axis.set_title(heading)
-            axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7.5)
+            axis.set_xticks(range(len(COLUMNS)), list(COLUMNS), rotation=90, fontsize=7.5)
             axis.axhline(len(report["activations"]) - 0.5, color="black", linewidth=0.8)
-            figure.colorbar(image, ax=axis, location="bottom", shrink=0.8, aspect=40)
+            figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, aspect=30)
         axes[0].set_yticks(range(len(rows)), [title(report, n) for n in rows], fontsize=7.5)
         figure.savefig(path)
 
