@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
 from ntkbook.empirical import nn_rules as _nn_rules  # noqa: F401 -- registers the rules
 from ntkbook.empirical import torch_rules as _torch_rules  # noqa: F401 -- registers the rules
 from ntkbook.empirical.accumulator import Accumulator
 from ntkbook.empirical.contraction import SiteFactor, contract
 from ntkbook.empirical.cost import SiteShape, cheaper_order
+from ntkbook.empirical.graph import nodes, saved_tensors
 from ntkbook.empirical.network import Network, wave
 from ntkbook.empirical.recorder import Recording, Site, Visit, record, site_shape
 from ntkbook.empirical.rules import find_rule
@@ -98,12 +97,7 @@ def _true_gradients(
         t.untyped_storage().data_ptr()
         for t in (*leaves.values(), *network.net.buffers(), *network.net.parameters())
     }
-    # Hooks on saved tensors would count the same, but torch.func's transforms in a network refuse them.
-    saved = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-        for node in _nodes([outputs])
-        for t in _saved_tensors(node)
-    }
+    saved = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved_tensors([outputs])}
     size = sum(nbytes for place, nbytes in saved.items() if place not in resident)
     gradients: list[dict[str, Tensor | None]] = []
     for i in range(len(x)):
@@ -119,29 +113,6 @@ def _true_gradients(
     return gradients, size // len(x)
 
 
-def _nodes(tensors: Iterable[Tensor]) -> Iterator[Node]:
-    """Yield every node of the graph behind some tensors, once."""
-    stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        yield node
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                stack.append(following)
-
-
-def _saved_tensors(node: Node) -> Iterator[Tensor]:
-    """Yield what a node of the graph keeps for the way back."""
-    for name in dir(node):
-        if name.startswith("_saved_") or name == "saved_tensors":
-            value = getattr(node, name)
-            for t in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(t, Tensor):
-                    yield t
-
-
 def _used_elsewhere(network: Network, sites: list[Site], x: Tensor) -> set[str]:
     """Return the parameters that are reached although each site's call is cut out of the graph.
 
@@ -152,7 +123,7 @@ def _used_elsewhere(network: Network, sites: list[Site], x: Tensor) -> set[str]:
     names = {id(leaf): name for name, leaf in leaves.items()}
     tensors = [recording.outputs, *(t for visit in recording.visits.values() for t in visit.sources)]
     found = {names[id(t)] for t in tensors if id(t) in names}
-    for behind in _nodes(tensors):
+    for behind in nodes(tensors):
         for node, _ in behind.next_functions:
             variable = getattr(node, "variable", None)  # only nodes that accumulate into a leaf have one
             if variable is not None and id(variable) in names:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ntkbook._warn import warn
 from ntkbook.dynamics import max_learning_rate
 from ntkbook.dynamics.losses import LossFunction
-from ntkbook.training.ensemble import Ensemble
+from ntkbook.training.ensemble import Ensemble, not_together
 from ntkbook.training.integrator import Integrator
 from ntkbook.training.linear import LinearDescent
 from ntkbook.training.losses import ensemble_loss
@@ -120,18 +120,29 @@ class Descent:
 
     def _gradient(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
         leaves = [value.detach().requires_grad_() for value in values]
+        moved = dict(zip(self._names, leaves, strict=True))
         with torch.enable_grad():
-            losses = self._loss(self._outputs(0, leaves))
-            if not losses.requires_grad:
-                raise ValueError(
-                    f"the loss does not depend on the trained parameters {', '.join(self._names)}; take "
-                    "detach() and torch.no_grad() out of the network and the loss"
-                )
-            self._check(losses)
-            total = losses.sum()
-            if self._do.output_scale != 1:
-                total = total / self._do.output_scale**2
+            return self._ensemble.holding(moved, lambda: self._pulled_back(leaves))
+
+    def _pulled_back(self, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
+        losses = self._loss(self._outputs(0, leaves))
+        if not losses.requires_grad:
+            raise ValueError(
+                f"the loss does not depend on the trained parameters {', '.join(self._names)}; take "
+                "detach() and torch.no_grad() out of the network and the loss"
+            )
+        self._check(losses)
+        total = losses.sum()
+        if self._do.output_scale != 1:
+            total = total / self._do.output_scale**2
+        try:
             return torch.autograd.grad(total, leaves, materialize_grads=True)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # such as of torch.utils.checkpoint, which computes anew in here
+            if len(leaves[0]) == 1:
+                raise
+            raise not_together(f"the gradient of {type(self._ensemble.net).__name__}", error) from error
 
     def _check(self, losses: Tensor) -> None:
         good = torch.isfinite(losses.detach())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ntkbook.empirical.checks import check_module, check_output
+from ntkbook.empirical.graph import saved_tensors
 
 State = dict[str, Tensor]
 Trained = str | Callable[[str], float]
+_Result = TypeVar("_Result")
 
 
 def draw(make_net: Callable[[], nn.Module], seed: int, device: torch.device) -> nn.Module:
@@ -46,11 +49,16 @@ def over_networks(function: Callable[..., Tensor], name: str, values: State | Te
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(
-            f"{name} cannot be computed for several networks at once; train one at a time with chunk_size=1 "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+        raise not_together(name, error) from error
     return result
+
+
+def not_together(name: str, error: RuntimeError) -> ValueError:
+    """Return the error that says what cannot be vectorized over networks, and the remedy."""
+    return ValueError(
+        f"{name} cannot be computed for several networks at once; train one at a time with chunk_size=1 "
+        f"({str(error).splitlines()[0]})"
+    )
 
 
 class Ensemble:
@@ -96,6 +104,17 @@ class Ensemble:
         output = over_networks(lambda one: self._one(one, x), type(self.net).__name__, state)
         return output.reshape(*output.shape[:2], -1)
 
+    def holding(self, moved: Mapping[str, Tensor], function: Callable[[], _Result]) -> _Result:
+        """Call a function while the module itself holds the values of a single network.
+
+        What is computed anew on the way back, as by ``torch.utils.checkpoint``, then finds them there.
+        """
+        if len(next(iter(self.state.values()))) > 1:
+            return function()
+        state = {f"net.{name}": value[0] for name, value in {**self.state, **moved}.items()}
+        result: _Result = functional_call(_Holder(self.net), state, (function,))
+        return result
+
     def _one(self, state: State, x: Tensor) -> Tensor:
         output: Tensor = functional_call(self.net, state, (x,))
         return output
@@ -109,6 +128,17 @@ class Ensemble:
                     f"differ by {float((own - shared).abs().max()):.3g}): make_net must draw only parameters "
                     "and buffers at random; if all networks are alike, try chunk_size=1"
                 )
+
+
+class _Holder(nn.Module):
+    """A module that lets a function run while it is given other values."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, function: Callable[[], _Result]) -> _Result:
+        return function()
 
 
 def _check_same_architecture(first: State, other: State, s: int) -> None:
@@ -156,14 +186,13 @@ def _equal(first: nn.Module, second: nn.Module) -> bool:
 
 def working_bytes(net: nn.Module, x: Tensor) -> int:
     """Return about how many bytes one network needs for a step: weights, gradients and what is saved."""
-    saved: dict[int, int] = {}
-
-    def keep(t: Tensor) -> Tensor:
-        saved[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-        return t
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with torch.enable_grad():
         output = net(x)
+    saved = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in saved_tensors([output])
+        if t.ndim  # numbers in a formula are no working memory
+    }
     weights = sum(value.nbytes for value in state_of(net).values())
     return int(3 * weights + sum(saved.values()) + output.nbytes)
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 import ntkbook
-from ntkbook import nn, training
+from ntkbook import nn, operators, training
 from ntkbook.dynamics import LossFlow, MSEFlow
 
 F64 = torch.float64
@@ -63,6 +64,82 @@ def by_optimizer(
         optimizer.step()
         seen.append((net(X).detach(), net(X_TEST).detach()))
     return seen
+
+
+class Inner(torch.nn.Module):
+    """The Laplacian of a network, or the square of its gradient: a residual of physics-informed learning."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.u, self.how = torch.nn.Sequential(*make_plain()[:2], torch.nn.Linear(8, 1, dtype=F64)), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "laplacian":
+            return operators.laplacian()(self.u)(x)
+        if self.how == "vjp":
+            output, pull = torch.func.vjp(self.u, x)
+            return pull(torch.ones_like(output))[0].square().sum(1, keepdim=True)
+        gradient = torch.func.grad(lambda point: self.u(point[None])[0, 0])
+        return torch.func.vmap(gradient)(x).square().sum(1, keepdim=True)
+
+    def by_autograd(self, x: Tensor) -> Tensor:
+        """The same by nested reverse mode alone."""
+        x = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(self.u(x).sum(), x, create_graph=True)
+        if self.how != "laplacian":
+            return first.square().sum(1, keepdim=True)
+        second = [torch.autograd.grad(first[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(3)]
+        return sum(second[1:], start=second[0])[:, None]
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+@pytest.mark.parametrize("how", ["laplacian", "vjp", "grad"])
+def test_a_network_that_differentiates_inside_is_trained(how: str, chunk_size: int | None) -> None:
+    run = training.train(
+        lambda: Inner(how),
+        X,
+        Y[:, :1],
+        learning_rate=0.01,
+        steps=6,
+        n_networks=2,
+        record=range(7),
+        keep=("kernel",),
+        chunk_size=chunk_size,
+    )
+    for s in range(2):
+        net = drawn(lambda: Inner(how), s)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for step in range(7):
+            residual = net.by_autograd(X)
+            torch.testing.assert_close(run.outputs_train[s, step], residual.detach(), rtol=0, atol=1e-12)
+            optimizer.zero_grad()
+            mean_square(residual, Y[:, :1]).backward()
+            optimizer.step()
+    assert bool((run.loss[:, -1] < run.loss[:, 0]).all())
+
+
+def test_the_kernel_of_a_laplacian_is_that_of_its_operator() -> None:
+    net = drawn(lambda: Inner("laplacian"), 0)
+    operator = operators.laplacian()
+    expected = operators.empirical(net.u, X, None, operator, operator, outputs="full")
+    torch.testing.assert_close(ntkbook.empirical_ntk(net, X), expected, rtol=0, atol=1e-11)
+
+
+def test_what_is_computed_anew_on_the_way_back_is_trained_alone() -> None:
+    class Checkpointed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = make_plain()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.inner, x, use_reentrant=False)
+
+    options: dict[str, Any] = {"learning_rate": 0.1, "steps": 3, "n_networks": 2}
+    with pytest.raises(ValueError, match=r"the gradient of Checkpointed cannot .* with chunk_size=1"):
+        training.train(Checkpointed, X, Y, **options)
+    alone = training.train(Checkpointed, X, Y, chunk_size=1, **options)
+    together = training.train(make_plain, X, Y, **options)  # whose gradients need no second pass forward
+    torch.testing.assert_close(alone.outputs_train, together.outputs_train, rtol=0, atol=1e-12)
 
 
 LOSSES: list[tuple[Any, str, Tensor, Callable[[Tensor], Tensor]]] = [
