@@ -50,3 +50,7 @@ def __getattr__(name: str) -> object:
     if name in _LAZY_NAMES:
         return getattr(import_module(f"ntkbook.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'ntkbook' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})

@@ -1,7 +1,7 @@
 """The exact kernels of a module as its width goes to infinity."""
 
 # Rules, duals and refusals enter their registries when imported.
-from ntkbook.infinite import (
+from ntkbook.infinite import (  # noqa: F401
     dual_polynomial,
     dual_quadrature,
     dual_rectified,
@@ -28,21 +28,9 @@ __all__ = [
     "Kernel",
     "dual",
     "dual_diagonal",
-    "dual_polynomial",
-    "dual_quadrature",
-    "dual_rectified",
-    "dual_smooth",
     "has_dual",
     "infinite_width",
-    "refusals",
     "register_dual",
     "register_refusal",
     "register_rule",
-    "rules_activations",
-    "rules_attention",
-    "rules_merge",
-    "rules_normalization",
-    "rules_pooling",
-    "rules_shape",
-    "rules_weights",
 ]

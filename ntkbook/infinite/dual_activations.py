@@ -141,7 +141,7 @@ def dual(activation: torch.nn.Module, q11: Tensor, q12: Tensor, q22: Tensor) -> 
     >>> moments.phi_phi, moments.dphi_dphi
     (tensor([0.5000, 1.0000]), tensor([0.5000, 0.5000]))
     """
-    rule = _rule_of(_as_module("activation", activation))
+    rule = rule_of(_as_module("activation", activation))
     for name, value in (("q11", q11), ("q12", q12), ("q22", q22)):
         check_tensor(name, value)
     for name, value in (("q11", q11), ("q22", q22)):
@@ -181,7 +181,14 @@ def _as_module(name: str, value: object) -> torch.nn.Module:
     return value
 
 
-def _rule_of(activation: torch.nn.Module) -> DualRule:
+def rule_of(activation: torch.nn.Module) -> DualRule:
+    """Return the rule that :func:`dual` uses for a module.
+
+    Raises
+    ------
+    TypeError
+        If there is none.
+    """
     rule = _RULES.get(type(activation))
     if rule is not None:
         return rule

@@ -11,10 +11,13 @@ because :math:`E[u_+ (-v)_+] = M_1 - q_{12} / 2`. At zero variance :math:`\phi'(
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ntkbook.infinite.dual_activations import DualMoments, register_dual
+from ntkbook.infinite.dual_activations import DualMoments, register_dual, rule_of
 from ntkbook.infinite.rectified_moments import orthant_and_ramp, rectified_moment
 from ntkbook.nn.activations import ABReLU, Abs, RectifiedMonomial, Sign
 
@@ -30,24 +33,28 @@ def piecewise_linear(a: float, b: float, q11: Tensor, q12: Tensor, q22: Tensor) 
     return DualMoments(phi_phi, dphi_dphi)
 
 
-@register_dual(torch.nn.ReLU)
-def _relu(module: torch.nn.ReLU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    return piecewise_linear(0.0, 1.0, q11, q12, q22)
+# Slopes left and right of zero.
+_SLOPES: dict[type[torch.nn.Module], Callable[[Any], tuple[float, float]]] = {
+    torch.nn.ReLU: lambda module: (0.0, 1.0),
+    torch.nn.LeakyReLU: lambda module: (module.negative_slope, 1.0),
+    ABReLU: lambda module: (module.a, module.b),
+    Abs: lambda module: (-1.0, 1.0),
+}
 
 
-@register_dual(torch.nn.LeakyReLU)
-def _leaky_relu(module: torch.nn.LeakyReLU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    return piecewise_linear(module.negative_slope, 1.0, q11, q12, q22)
+@register_dual(*_SLOPES)
+def _piecewise_linear(module: torch.nn.Module, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
+    return piecewise_linear(*_SLOPES[type(module)](module), q11, q12, q22)
 
 
-@register_dual(ABReLU)
-def _ab_relu(module: ABReLU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    return piecewise_linear(module.a, module.b, q11, q12, q22)
+def slopes(module: torch.nn.Module) -> tuple[float, float] | None:
+    """Return the slopes left and right of zero.
 
-
-@register_dual(Abs)
-def _abs(module: Abs, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    return piecewise_linear(-1.0, 1.0, q11, q12, q22)
+    None if the module is not piecewise linear, or has been given another dual since.
+    """
+    if type(module) not in _SLOPES or rule_of(module) is not _piecewise_linear:
+        return None
+    return _SLOPES[type(module)](module)
 
 
 @register_dual(Sign)

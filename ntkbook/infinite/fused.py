@@ -12,7 +12,9 @@ from torch import Tensor, fx
 
 from ntkbook import nn
 from ntkbook.cntk import chain_kernels
+from ntkbook.infinite.dual_rectified import slopes
 from ntkbook.infinite.plan import Plan
+from ntkbook.infinite.registry import find_rule
 from ntkbook.nn._parametric import ParametricLayer
 
 # Entries of spatial covariance times layers. There the rules need about a fifth of a second a call; the fused
@@ -71,6 +73,8 @@ def find_chain(plan: Plan) -> Chain | None:
     if not in_a_row or nodes[0].op != "placeholder":
         return None
     targets = [(node, plan.target(node)) for node in nodes[1:]]
+    if not all(_has_our_rule(target) for _, target in targets):
+        return None
     convolutions = []
     while len(targets) >= 2 and _is_convolution(targets[0][1]) and _is_relu(*targets[1]):
         convolutions.append(targets[0][1])
@@ -83,6 +87,13 @@ def find_chain(plan: Plan) -> Chain | None:
         return None
     dense = targets[-1][1]
     return Chain(tuple(map(_stds, convolutions)), _stds(dense), sizes.pop(), readout)
+
+
+def _has_our_rule(target: Any) -> bool:
+    """Whether nobody has registered another rule, or dual of the ReLU, in place of ours."""
+    entry = find_rule(target)
+    ours = entry is not None and entry.rule.__module__.startswith("ntkbook.infinite.")
+    return ours and slopes(torch.nn.ReLU()) is not None
 
 
 def _is_plain(layer: Any, kind: type[ParametricLayer]) -> bool:

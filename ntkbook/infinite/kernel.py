@@ -75,9 +75,14 @@ class Kernel:
     coincident: Tensor | None = None
 
     @property
+    def spatial_dims(self) -> tuple[int, ...]:
+        """Which dimensions of ``shape1`` are spatial, in order."""
+        return tuple(d for d in range(len(self.shape1)) if d not in (0, self.channel_axis))
+
+    @property
     def spatial(self) -> tuple[int, ...]:
         """The spatial shape S."""
-        return tuple(n for axis, n in enumerate(self.shape1) if axis not in (0, self.channel_axis))
+        return tuple(self.shape1[d] for d in self.spatial_dims)
 
     @property
     def n_channels(self) -> int:

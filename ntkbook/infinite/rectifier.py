@@ -20,19 +20,6 @@ import math
 import torch
 from torch import Tensor
 
-from ntkbook import nn
-
-
-def slopes(module: torch.nn.Module) -> tuple[float, float] | None:
-    """Return the slopes left and right of zero, or None if the module is not piecewise linear."""
-    if type(module) is torch.nn.ReLU:
-        return 0.0, 1.0
-    if type(module) is torch.nn.LeakyReLU:
-        return module.negative_slope, 1.0
-    if type(module) is nn.ABReLU:
-        return module.a, module.b
-    return (-1.0, 1.0) if type(module) is nn.Abs else None
-
 
 def rectify(a: float, b: float, q11: Tensor, q12: Tensor, q22: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return the NNGP covariance and the tangent kernel after the activation, of the shape of ``q12``.

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ntkbook import nn
 from ntkbook.infinite.dual_activations import dual, dual_diagonal, has_dual
+from ntkbook.infinite.dual_rectified import slopes
 from ntkbook.infinite.kernel import Kernel, at_first, at_second
-from ntkbook.infinite.rectifier import rectify, slopes
+from ntkbook.infinite.rectifier import rectify
 from ntkbook.infinite.registry import Call, Target, register_family, register_rule
 
 

@@ -239,7 +239,7 @@ def concatenate(call: Call, kernels: Sequence[Kernel], axis: int) -> Kernel:
     for i, a in enumerate(kernels if first.layout == "full" else ()):
         for b in kernels[i + 1 :]:
             _check_independent(call, a, b, means=True)
-    position = axis - 1 if first.channel_axis > axis else axis - 2
+    position = first.spatial_dims.index(axis)
 
     def join(tensors: Sequence[Tensor]) -> Tensor:
         return _block_diagonal(tensors, len(first.spatial), position, full=first.layout == "full")

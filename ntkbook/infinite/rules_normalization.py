@@ -61,9 +61,8 @@ def _normalize(call: Call, normalized_shape: Sequence[int], eps: float) -> Kerne
             "it follows an activation or acts on the network's input, whose channels have a mean that no "
             "rule carries; put it behind a weight layer"
         )
-    tensor_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
-    averaged = [1 + i for i, axis in enumerate(tensor_axes) if axis in axes]
-    n = len(tensor_axes)
+    averaged = [1 + i for i, d in enumerate(k.spatial_dims) if d in axes]
+    n = len(k.spatial)
 
     def inverse_deviation(v: Tensor) -> Tensor:
         mean = v.mean(averaged, keepdim=True) if averaged else v

@@ -81,8 +81,7 @@ def _reduce(k: Kernel, positions: Sequence[int], *, mean: bool, keepdim: bool) -
         axes = [t.ndim - n + i for i in positions] + [t.ndim - 2 * n + i for i in positions]
         return t.mean(axes, keepdim=keepdim) if mean else t.sum(axes, keepdim=keepdim)
 
-    tensor_axes = [axis for axis in range(len(k.shape1)) if axis not in (0, k.channel_axis)]
-    gone = {tensor_axes[i] for i in positions}
+    gone = {k.spatial_dims[i] for i in positions}
 
     def shape(old: tuple[int, ...]) -> tuple[int, ...]:
         if keepdim:
@@ -141,8 +140,7 @@ def _reduction(call: Call, *, mean: bool) -> Kernel:
             f"(0) or the channels ({k.channel_axis}); only spatial dimensions can be averaged at infinite "
             "width"
         )
-    tensor_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
-    positions = [tensor_axes.index(axis) for axis in sorted(chosen)]
+    positions = [k.spatial_dims.index(d) for d in sorted(chosen)]
     return _reduce(k, positions, mean=mean, keepdim=keepdim)
 
 

@@ -69,7 +69,7 @@ def flatten(call: Call) -> Kernel:
 
 def _merge_positions(k: Kernel, start: int, end: int) -> Kernel:
     n = len(k.spatial)
-    first = start - (1 if k.channel_axis > start else 2)
+    first = k.spatial_dims.index(start)
     last = first + end - start
 
     def merge(t: Tensor) -> Tensor:
@@ -127,11 +127,10 @@ def transpose(call: Call) -> Kernel:
 
 
 def _permute(call: Call, k: Kernel, dims: tuple[int, ...]) -> Kernel:
-    ndim, n = len(k.shape1), len(k.spatial)
+    n = len(k.spatial)
     if dims[0] != 0:
         raise call.error("it moves the batch away from dimension 0; keep the batch first")
-    spatial_axes = [axis for axis in range(ndim) if axis not in (0, k.channel_axis)]
-    order = [spatial_axes.index(d) for d in dims if d not in (0, k.channel_axis)]
+    order = [k.spatial_dims.index(d) for d in dims if d in k.spatial_dims]
 
     def reorder(t: Tensor) -> Tensor:
         batch = t.ndim - n * (2 if k.layout == "full" else 1)

@@ -36,3 +36,10 @@ def test_public_names_are_documented(name: str) -> None:
         if public not in by_module and getattr(module, public) not in by_name
     ]
     assert not missing, f"add to book/api.md: {missing}"
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES} - {"ntkbook"}))
+def test_parts_list_no_modules_of_their_own(name: str) -> None:
+    """Of modules only the parts of the package itself are public."""
+    module = import_module(name)
+    assert not [public for public in module.__all__ if inspect.ismodule(getattr(module, public))]

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ntkbook import infinite_width, nn
-from ntkbook.infinite import InfiniteWidthError
+from ntkbook.infinite import DualMoments, InfiniteWidthError, dual_activations, fused, registry
+from ntkbook.infinite.engine import InfiniteWidthKernel
 
 
 class Renamed(torch.nn.Linear):
@@ -86,3 +87,40 @@ def test_in_place_relu_whose_input_is_not_used_again_is_taken() -> None:
     x = torch.randn(3, 3, dtype=torch.float64)
     plain = torch.nn.Sequential(nn.Linear(3, 8), torch.nn.ReLU(), nn.Linear(8, 8))
     assert torch.equal(infinite_width(Forgetful("once"))(x).ntk, infinite_width(plain)(x).ntk)
+
+
+def _doubled(module, q11, q12, q22):
+    return DualMoments(2 * q12, torch.full_like(q12, 2.0))
+
+
+def _on_all_routes(kernel: InfiniteWidthKernel, x: torch.Tensor, monkeypatch) -> list[torch.Tensor]:
+    """Return the NTK with gradients, without, and by the fused engine where it applies."""
+    with torch.no_grad():
+        plain = kernel(x).ntk
+        monkeypatch.setattr(fused, "_WORTHWHILE", 0)
+        by_engine = kernel(x).ntk
+    return [kernel(x.clone().requires_grad_()).ntk.detach(), plain, by_engine]
+
+
+@pytest.mark.parametrize("kind", ["dual", "rule", "family"])
+def test_what_a_user_registers_in_place_of_ours_is_used_on_every_route(kind, monkeypatch):
+    net = torch.nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding="same"),
+        torch.nn.ReLU(),
+        nn.GlobalAvgPool2d(),
+        nn.Linear(4, 1, dtype=torch.float64),
+    )
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    ours = _on_all_routes(infinite_width(net), x, monkeypatch)
+    monkeypatch.undo()
+    if kind == "dual":
+        monkeypatch.setitem(dual_activations._RULES, torch.nn.ReLU, _doubled)
+    else:
+        replaced = {"rule": nn.Conv2d, "family": torch.nn.ReLU}[kind]
+        before = registry.find_rule(net[0] if kind == "rule" else net[1])
+        twice = lambda call: before.rule(call).map(lambda t: 2 * t)  # noqa: E731
+        monkeypatch.setitem(registry._entries, replaced, registry.Entry(twice, "keep", before.channels, True))
+    theirs = _on_all_routes(infinite_width(net), x, monkeypatch)
+    for route in theirs[1:]:
+        torch.testing.assert_close(route, theirs[0], rtol=1e-12, atol=0)
+    assert not torch.allclose(theirs[0], ours[0], rtol=0.1)

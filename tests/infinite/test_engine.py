@@ -8,7 +8,8 @@ from network_zoo import ZOO, Apply, conv, dense, relu, seq
 
 from ntkbook import infinite_width, nn
 from ntkbook.infinite import conformance, dual, engine, register_rule
-from ntkbook.infinite.rectifier import rectify, slopes
+from ntkbook.infinite.dual_rectified import slopes
+from ntkbook.infinite.rectifier import rectify
 
 F64 = torch.float64
 
