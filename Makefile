@@ -114,13 +114,14 @@ epub: $(INSTALLED)  ## the book for e-readers: _build/ntkbook.epub (needs chromi
 	@$(MAKE) --no-print-directory -j$(JOBS) executed
 	@$(MAKE) --no-print-directory _build/ntkbook.epub
 
-# LaTeX goes on without a letter that no font has and without the target of a reference: not here.
+# LaTeX goes on without a letter that no font has and without the target of a reference, and lets what is too
+# high run over the foot of the page: not here.
 _build/ntkbook.pdf: $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml
 	$(BIN)/jupyter-book build _exec --config _config.yml --toc $(CURDIR)/_toc.yml --path-output _build/pdf \
 		--builder latex -n -W --keep-going --quiet
 	cd _build/pdf/_build/latex && latexmk -pdfxe -interaction=nonstopmode -halt-on-error ntkbook.tex > latexmk.out 2>&1 \
 		|| { tail -30 latexmk.out; exit 1; }
-	@! grep -E "Missing character|LaTeX Warning: .* undefined" _build/pdf/_build/latex/ntkbook.log
+	@! grep -E "Missing character|LaTeX Warning: .* undefined|Float too large|Overfull .vbox \(([5-9]|[0-9]{2,})\." _build/pdf/_build/latex/ntkbook.log
 	@cp _build/pdf/_build/latex/ntkbook.pdf $@
 
 _build/ntkbook.epub: $(EXECUTED) $(COPIED) $(HANDED) _config.yml _toc.yml

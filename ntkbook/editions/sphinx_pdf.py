@@ -6,6 +6,7 @@ of the first page, and the version on the title page. The look is that of ``_pri
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.builders.latex.nodes import math_reference
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_exercise.nodes import is_extension_node
 
 import ntkbook
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 PREFACE = "About this book"
 
-# Sphinx lets longer tables run over pages, and then asks for the widths of their columns.
-_SHORT_TABLE = 31
+# Tables with fewer letters stay on one page, in columns that LaTeX balances.
+_SHORT_TABLE = 500
 # No column counts for more letters than this: its text is broken into lines.
 _WIDEST = 45
 
@@ -73,9 +75,19 @@ def arrange(app: Sphinx, doctree: nodes.document, page: str) -> None:
     for described in root.findall(addnodes.desc_content):
         for formula in list(described.findall(nodes.math_block)):
             formula.replace_self(_tex(rf"\ntkfit{{{formula.astext().strip()}}}"))
+    for entry in root.findall(nodes.entry):
+        if not entry.astext() and not any(entry.findall(nodes.image)):
+            entry.children = []  # an empty paragraph would add a line to the row
     for table in list(root.findall(nodes.table)):
-        if len(list(table.findall(nodes.row))) > _SHORT_TABLE:
+        if _length(table) > _SHORT_TABLE:
+            table["classes"].append("longtable")
             table.parent.insert(table.parent.index(table), _columns(table))
+    for box in list(root.findall(is_extension_node)):
+        if is_extension_node(box.next_node(siblings=True, descend=False)):
+            box += _tex(r"\global\ntkfollowedtrue")
+    for box in list(root.findall(nodes.admonition)):
+        if "proof" in box["classes"]:  # the only box without a title
+            box.replace_self([_tex(r"\begin{ntkproof}"), *box.children, _tex(r"\end{ntkproof}")])
 
 
 def _parts(app: Sphinx) -> Iterator[tuple[str, bool]]:
@@ -93,10 +105,16 @@ def _drop_pages(root: nodes.section) -> None:
 
 def _columns(table: nodes.table) -> addnodes.tabular_col_spec:
     """Return widths for the columns of a table that runs over pages, in proportion to what they hold."""
-    rows = [[_length(entry) for entry in row.children] for row in table.findall(nodes.row)]
-    widths = [min(max(8, *column), _WIDEST) for column in zip(*rows, strict=True)]
+    rows = [[_wanted(entry) for entry in row.children] for row in table.findall(nodes.row)]
+    widths = [max(column) for column in zip(*rows, strict=True)]
     spec = "".join(rf">{{\raggedright\arraybackslash}}\X{{{width}}}{{{sum(widths)}}}" for width in widths)
-    return addnodes.tabular_col_spec(spec=f"|{spec}|")
+    return addnodes.tabular_col_spec(spec=spec)
+
+
+def _wanted(entry: nodes.Node) -> int:
+    """Return a width in letters for a cell: its longest word at least, however much else it holds."""
+    longest = max((len(word) for word in re.split(r"[\s_.,/-]", entry.astext())), default=0)
+    return max(6, longest + 4, min(_length(entry) + 1, _WIDEST))
 
 
 def _length(entry: nodes.Node) -> int:

@@ -82,7 +82,20 @@ Why?
 :class: dropdown
 Because.
 ```
-"""
+
+:::{prf:proof}
+Square it.
+:::
+
+| question | points |
+|---|---|
+| one | 1 |
+|  | 2 |
+
+| question | answer |
+|---|---|
+| LONG | `a_name` |
+""".replace("LONG", "so many words that no line holds them, " * 20)
 
 CHECK = Check("eq-one", "close", 2e-14, 1e-10, "3 numbers", (("a sign < flipped", 2.0),))
 
@@ -189,6 +202,24 @@ def test_latex_has_parts_and_a_preface_without_a_number(latex: str) -> None:
     places = [latex.index(text) for text in order]
     assert places == sorted(places)
     assert r"\ntkpart{At the back}\ntknumbered{-1}" in latex
+
+
+def test_latex_leaves_boxes_open_where_pages_break(latex: str) -> None:
+    proof = latex[latex.index(r"\begin{ntkproof}") : latex.index(r"\end{ntkproof}")]
+    assert "Square it." in proof
+    # No rule between an exercise and its solution, one after the solution.
+    exercise, solution = (latex.index(text) for text in ("Why?", "Because."))
+    (joined,) = (found.start() for found in re.finditer(r"\\global\\ntkfollowedtrue", latex))
+    assert exercise < joined < solution
+
+
+def test_latex_gives_long_tables_widths_and_pages_and_empty_cells_no_line(latex: str) -> None:
+    short, wide = latex.index(r"\begin{tabulary}{\linewidth}[t]{TT}"), latex.index("so many words")
+    before = latex[:wide]
+    columns = before[before.rindex(r"\begin{longtable}") :].split("\n")[0]
+    assert re.findall(r"\\X\{(\d+)\}\{(\d+)\}", columns) == [("45", "55"), ("10", "55")]
+    row = latex[latex.index("one\n&", short) : latex.index(r"\sphinxbottomrule", short)]
+    assert row.count(r"\sphinxAtStartPar") == 2
 
 
 def test_epub_has_mathml_and_no_script(epub: zipfile.ZipFile) -> None:
