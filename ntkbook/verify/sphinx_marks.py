@@ -255,13 +255,18 @@ def _status_tables(app: Sphinx, page: str) -> list[nodes.Node]:
     env = app.env
     equations = env.get_domain("math").equations  # type: ignore[attr-defined]
     rows = []
-    for chapter, seconds in env.ntkbook_times.items():  # type: ignore[attr-defined]
+    times = env.ntkbook_times  # type: ignore[attr-defined]
+    for chapter in [page for page in _in_order(env) if page in times]:
+        seconds = times[chapter]
+        numbered = sum(home == chapter for home, _ in equations.values())
         checks = [c for found in env.ntkbook_checks.values() for where, c in found if where == chapter]  # type: ignore[attr-defined]
+        if seconds is None and not numbered and not checks:
+            continue  # assignments: their cells are for the reader to run
         title = env.titles[chapter].astext()
         rows.append(
             [
                 _link(title, app.builder.get_relative_uri(page, chapter)),
-                nodes.Text(str(sum(home == chapter for home, _ in equations.values()))),
+                nodes.Text(str(numbered)),
                 nodes.Text(str(len(checks))),
                 nodes.Text("not executed" if seconds is None else f"{seconds:.0f} s"),
             ]
@@ -273,13 +278,29 @@ def _status_tables(app: Sphinx, page: str) -> list[nodes.Node]:
     ]
 
 
+def _in_order(env: BuildEnvironment) -> list[str]:
+    """Return all pages in the order of the table of contents, those that it lacks last."""
+    found: dict[str, None] = {}
+
+    def walk(page: str) -> None:
+        if page not in found:
+            found[page] = None
+            for child in env.toctree_includes.get(page, []):
+                walk(child)
+
+    walk(env.config.root_doc)
+    return [*found, *sorted(env.found_docs - found.keys())]
+
+
 def _link(text: str, uri: str) -> nodes.Node:
     return nodes.reference("", text, refuri=uri, internal=True)
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> nodes.table:
     def row(cells: list[Any]) -> nodes.row:
-        return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
+        # A cell without text is empty: a paragraph in it would make LaTeX's row one line higher.
+        filled = ([] if cell == "" else [nodes.paragraph("", "", cell)] for cell in cells)
+        return nodes.row("", *(nodes.entry("", *content) for content in filled))
 
     columns = [nodes.colspec(colwidth=1) for _ in head]
     group = nodes.tgroup("", *columns, cols=len(head))

@@ -7,12 +7,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 
-from ntkbook.verify import ledger
+from ntkbook.verify import ledger, sphinx_marks
 from ntkbook.verify.verdict import Check
 
 CONFIG = """
@@ -102,6 +103,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Built:
         # The check of an equation may stand on another page than the equation.
         "two": TWO,
         "three": chapter("# Three\n", a_check("eq-two", kind="monte_carlo", residual=1.25, tolerance=5.0)),
+        "homework": chapter("# Homework\n"),  # no equation, no check, not executed
         "ledger": "# Ledger\n\n```{equation-ledger}\n```\n",
         "status": "# Status\n\n```{book-status}\n```\n",
     }
@@ -152,9 +154,20 @@ def test_ledger_and_status_pages(sound: Built) -> None:
     for target in rows:
         name, _, anchor = target.partition(".html#")
         assert f'id="{anchor}"' in sound.page(name)
-    numbers = re.findall(r"<p>([^<]*)</p></td>\s*<td><p>([^<]*)</p>", page)
+    numbers = re.findall(r"<p>([^<]*)</p></td>\s*<td>(?:<p>([^<]*)</p>)?", page)
     assert numbers == [("2e-14", "1e-10"), ("exact", ""), ("1.2", "5")]
     assert re.search(r"not executed", sound.page("status"))
+    assert "Homework" not in sound.page("status").split("<table")[1]
+
+
+def test_pages_come_in_the_order_of_the_contents() -> None:
+    contents = {"start": ["second", "first"], "second": ["part"]}
+    env = SimpleNamespace(
+        config=SimpleNamespace(root_doc="start"),
+        toctree_includes=contents,
+        found_docs={"alone", "first", "part", "second", "start"},
+    )
+    assert sphinx_marks._in_order(env) == ["start", "second", "part", "first", "alone"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
