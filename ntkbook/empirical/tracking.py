@@ -90,7 +90,7 @@ def track_ntk(
     Notes
     -----
     The alignment is that of Cristianini, Shawe-Taylor, Elisseeff and Kandola, "On Kernel-Target Alignment",
-    NeurIPS 2001, definition 1, without centring.
+    NeurIPS 14 (2002), definition 1, without centring.
 
     Examples
     --------

@@ -43,8 +43,8 @@ _STYLE: Any = {
 def use_style() -> None:
     """Set the book's style for every figure that follows.
 
-    Backgrounds are transparent: the page's own colour shows, and its dark theme inverts the
-    lightness of the ink. In a notebook, figures are rendered at twice the screen's resolution.
+    Backgrounds are transparent, so that the paper's colour shows, or the screen's, where a dark theme inverts
+    the lightness of the ink. In a notebook, figures are rendered at twice the screen's resolution.
 
     Examples
     --------
