@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,13 +91,20 @@ ATTACKS = [
     "import os, shutil\nshutil.rmtree(os.getcwd())\nos._exit(0)",
     "while True:\n    print('x' * 100_000)",
     "raise KeyboardInterrupt",
-    "import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        time.sleep(600)",
-    "import builtins\nbuiltins.isinstance = builtins.len = lambda *_: True\nbuiltins.print = None",
+    """
+import os, time
+os.write(os.open("ALIVE", os.O_WRONLY), b"x")
+for _ in range(5):
+    if os.fork() == 0:
+        time.sleep(600)
+""",
 ]
 
 
 def test_attacks_on_parent_folder_and_output(tmp_path):
-    path = notebook(tmp_path / "a.ipynb", *ATTACKS[:-1])
+    os.mkfifo(alive := tmp_path / "alive")
+    end = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    path = notebook(tmp_path / "a.ipynb", *(source.replace("ALIVE", str(alive)) for source in ATTACKS))
     result = grade(path, seed=1, limits=Limits(cell_seconds=2, call_seconds=2, file_bytes=1 << 20))
     assert not result.failure
     assert [question.points for question in result.questions] == [10, 0, 0, 0]
@@ -103,9 +112,44 @@ def test_attacks_on_parent_folder_and_output(tmp_path):
     assert result.cell_errors[3].startswith("the process ")
     assert "OSError" in result.cell_errors[4]
     assert "KeyboardInterrupt" in result.cell_errors[5]
+    # The pipe is at its end when no process that inherited it is left.
+    assert os.read(end, 100) == b"x"
+    for _ in range(100):
+        try:
+            assert os.read(end, 100) == b""
+            break
+        except BlockingIOError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("children of the submission are left")
+    os.close(end)
+
+
+PATCHES = [
+    # its own process cannot go on with these
+    "import builtins\nbuiltins.isinstance = builtins.len = lambda *_: True\nbuiltins.print = None",
+    # with this one it can, and whoever judged in that process would find no difference from what is right
+    """
+import builtins
+number = float
+class Kind(type):
+    def __instancecheck__(cls, value):
+        return type(value) is number
+class Zero(number, metaclass=Kind):
+    def __new__(cls, *_):
+        return super().__new__(cls)
+builtins.float = Zero
+""",
+    "def descent_step(theta, *_):\n    return theta",
+]
 
 
 def test_patched_builtins_give_no_points(tmp_path):
-    path = notebook(tmp_path / "a.ipynb", ATTACKS[-1], "def descent_step(*_):\n    return True")
+    path = notebook(tmp_path / "a.ipynb", *PATCHES)
     result = grade(path, seed=1, limits=Limits(cell_seconds=2, call_seconds=2, total_seconds=60, restarts=1))
+    assert set(result.cell_errors) == {0}
+    assert [criterion.points for criterion in result.questions[0].criteria] == [0, 0, 0]
+    hints = " ".join(criterion.hint for criterion in result.questions[0].criteria)
+    assert "gradient" in hints, hints  # they were judged
+    assert "raised" not in hints, hints
     assert result.points == 0
