@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ntkbook._validation import check_choice
+from ntkbook._validation import check_choice, check_number
 from ntkbook.infinite.dual_activations import DualMoments, register_dual
 from ntkbook.infinite.dual_smooth import gelu
 from ntkbook.infinite.gaussian_pair import with_partials
@@ -47,7 +47,9 @@ def _gelu(module: torch.nn.GELU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualM
 
 @register_dual(torch.nn.Softplus)
 def _softplus(module: torch.nn.Softplus, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    if module.threshold < 20:
+    if not check_number("beta", module.beta):
+        raise ValueError("beta must not be 0, by which Softplus divides, got 0; use a positive number")
+    if check_number("threshold", module.threshold) < 20:
         raise ValueError(
             f"Softplus(threshold={module.threshold}) has a jump where it turns linear, which the quadrature "
             "would miss; use a threshold of at least 20"
@@ -57,7 +59,7 @@ def _softplus(module: torch.nn.Softplus, q11: Tensor, q12: Tensor, q22: Tensor) 
 
 @register_dual(torch.nn.ELU)
 def _elu(module: torch.nn.ELU, q11: Tensor, q12: Tensor, q22: Tensor) -> DualMoments:
-    fn = ELU(alpha=float(module.alpha))
+    fn = ELU(alpha=check_number("alpha", module.alpha))
     if fn.alpha == 1.0:
         return _by_quadrature(fn, q11, q12, q22, smooth=False)
     slope = derivative(fn)  # jumps at zero

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkbook._validation import check_square
 from ntkbook.infinite.dual_activations import DualMoments, register_dual, rule_of
 from ntkbook.infinite.rectified_moments import orthant_and_ramp, rectified_moment
 from ntkbook.nn.activations import ABReLU, Abs, RectifiedMonomial, Sign
@@ -36,8 +37,8 @@ def piecewise_linear(a: float, b: float, q11: Tensor, q12: Tensor, q22: Tensor) 
 # Slopes left and right of zero.
 _SLOPES: dict[type[torch.nn.Module], Callable[[Any], tuple[float, float]]] = {
     torch.nn.ReLU: lambda module: (0.0, 1.0),
-    torch.nn.LeakyReLU: lambda module: (module.negative_slope, 1.0),
-    ABReLU: lambda module: (module.a, module.b),
+    torch.nn.LeakyReLU: lambda module: (check_square("negative_slope", module.negative_slope), 1.0),
+    ABReLU: lambda module: (check_square("a", module.a), check_square("b", module.b)),
     Abs: lambda module: (-1.0, 1.0),
 }
 

@@ -40,6 +40,7 @@ _COMPARISON = "it depends on the values of features, which are random; make the 
 _INDEX = "picking entries has no rule; pool or flatten instead"
 _STATISTIC = "a statistic over features has no rule; use torch.nn.LayerNorm(..., elementwise_affine=False)"
 _ATTRIBUTE = "this attribute of features has no rule; use transpose or permute to reorder dimensions"
+_STACK = "it adds a dimension, which has no rule; use torch.cat along one that is there"
 _CONSTANT = "features made of constants have no covariance; use a bias in a weight layer"
 
 _REASONS: tuple[tuple[str, tuple[object, ...]], ...] = (
@@ -202,7 +203,8 @@ _REASONS: tuple[tuple[str, tuple[object, ...]], ...] = (
         ),
     ),
     (_ATTRIBUTE, (getattr,)),
-    (_CONSTANT, (torch.zeros_like, torch.ones_like, torch.stack, torch.full_like)),
+    (_CONSTANT, (torch.zeros_like, torch.ones_like, torch.full_like)),
+    (_STACK, (torch.stack,)),
 )
 
 for _reason, _targets in _REASONS:

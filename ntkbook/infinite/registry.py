@@ -89,7 +89,7 @@ class Call:
             name = next(iter(inspect.signature(self.target.forward).parameters), name)
         value = self.argument(0, name, None)
         if not isinstance(value, Kernel):
-            raise self.error(f"its first argument is {_shown(value)}, not the network's features")
+            raise self.error(f"its first argument is {shown(value)}, not the network's features")
         return value
 
     def argument(self, position: int | None, name: str, default: Any) -> Any:
@@ -112,7 +112,7 @@ class Call:
         """Return one of ``ndim`` dimensions, counted from the first."""
         if isinstance(value, bool) or not isinstance(value, int) or not -ndim <= value < ndim:
             raise self.error(
-                f"dimension {_shown(value)} is none of the {ndim} of its features; use an integer from "
+                f"dimension {shown(value)} is none of the {ndim} of its features; use an integer from "
                 f"{-ndim} to {ndim - 1}"
             )
         return value % ndim
@@ -123,7 +123,7 @@ class Call:
         for key, value in given:
             if key in self._read or value is None or key == "inplace":
                 continue
-            which = f"{key}={_shown(value)}" if isinstance(key, str) else f"{key + 1}, {_shown(value)},"
+            which = f"{key}={shown(value)}" if isinstance(key, str) else f"{key + 1}, {shown(value)},"
             raise self.error(
                 f"its argument {which} has no rule; leave it out, or register a rule that reads it by "
                 "call.argument"
@@ -337,7 +337,7 @@ def target_name(target: Any) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", repr(target))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return what a message shows of an argument."""
     if isinstance(value, Kernel):
         return f"features of shape {value.shape1}"

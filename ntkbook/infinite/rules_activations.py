@@ -22,7 +22,7 @@ from ntkbook.infinite.dual_activations import dual, dual_diagonal, has_dual
 from ntkbook.infinite.dual_rectified import slopes
 from ntkbook.infinite.kernel import Kernel, at_first, at_second
 from ntkbook.infinite.rectifier import rectify
-from ntkbook.infinite.registry import Call, Target, register_family, register_rule
+from ntkbook.infinite.registry import Call, Target, register_family, register_rule, shown
 
 
 def activate(call: Call, module: torch.nn.Module) -> Kernel:
@@ -107,9 +107,9 @@ _TWINS: dict[tuple[Target, ...], Build] = {
 
 def _power(call: Call) -> int:
     exponent = call.argument(1, "exponent", None)
-    if not isinstance(exponent, int) or exponent < 1:
+    if isinstance(exponent, bool) or not isinstance(exponent, int) or exponent < 1:
         raise call.error(
-            f"only powers 1, 2, 3, ... have a rule, got {exponent!r}; use ntkbook.nn.Elementwise(fn)"
+            f"only powers 1, 2, 3, ... have a rule, got {shown(exponent)}; use ntkbook.nn.Elementwise(fn)"
         )
     return exponent
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ntkbook._validation import check_positive
 from ntkbook.infinite.kernel import Kernel, at_first, at_second
 from ntkbook.infinite.registry import Call, register_rule
 
@@ -45,6 +46,14 @@ def functional_layer_norm(call: Call) -> Kernel:
 def _normalize(call: Call, normalized_shape: Sequence[int], eps: float) -> Kernel:
     k = call.kernel
     ndim = len(k.shape1)
+    if not isinstance(normalized_shape, Sequence):
+        raise call.error(
+            f"normalized_shape must be a tuple, got {normalized_shape!r}; use (n,) for one dimension"
+        )
+    try:
+        check_positive("eps", eps, zero_allowed=True)
+    except (TypeError, ValueError) as error:
+        raise call.error(f"{error}; use a small number such as 1e-5") from error
     axes = range(ndim - len(normalized_shape), ndim)
     if tuple(k.shape1[axis] for axis in axes) != tuple(normalized_shape):
         raise call.error(

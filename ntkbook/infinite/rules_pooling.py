@@ -134,6 +134,8 @@ def _reduction(call: Call, *, mean: bool) -> Kernel:
     ndim = len(k.shape1)
     several = dims if isinstance(dims, tuple | list) else () if dims is None else (dims,)
     chosen = {call.dimension(d, ndim) for d in several or range(ndim)}
+    if len(chosen) < len(several):
+        raise call.error(f"dim={tuple(several)} names a dimension twice; name each once")
     if 0 in chosen or k.channel_axis in chosen:
         raise call.error(
             f"it reduces dimensions {sorted(chosen)} of features of shape {k.shape1}, among them the batch "

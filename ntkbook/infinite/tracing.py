@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -17,6 +18,8 @@ class _Proxy(fx.Proxy):
     To fx's own proxy ``k += b`` is ``k = k + b``, which leaves all other names of ``k`` at the old value, and
     a new attribute is one of the proxy. Here the first is recorded as what it is, the second refused.
     """
+
+    __array_ufunc__ = None  # NumPy's numbers leave ``number * proxy`` to the proxy
 
     def __setitem__(self, key: object, value: object) -> None:
         raise InfiniteWidthError(
@@ -32,15 +35,15 @@ class _Proxy(fx.Proxy):
         super().__setattr__(name, value)
 
 
-def _recorded(operator: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, object], fx.Proxy]:
+def _recorded(function: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, object], fx.Proxy]:
     def method(self: fx.Proxy, other: object) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator, (self, other), {})
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
 
     return method
 
 
-for _operator in OPERATORS:
-    setattr(_Proxy, f"__{_operator.__name__}__", _recorded(_operator))
+for _function in OPERATORS:
+    setattr(_Proxy, f"__{_function.__name__}__", _recorded(_function))
 
 
 class _Tracer(fx.Tracer):
@@ -57,6 +60,26 @@ class _Tracer(fx.Tracer):
         node.meta["no_grad"] = not torch.is_grad_enabled()
         return node
 
+    def create_arg(self, a: Any) -> Any:
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
+
+
+def _version(buffer: torch.Tensor) -> int:
+    """Return how often a tensor was written to."""
+    return 0 if buffer.is_inference() else buffer._version
+
+
+def _put_back(net: torch.nn.Module, buffers: dict[str, torch.Tensor]) -> list[str]:
+    """Give a network its buffers back where ``forward`` put others, proxies of them; return their names."""
+    replaced = []
+    for name, buffer in buffers.items():
+        owner, _, last = name.rpartition(".")
+        own = net.get_submodule(owner)._buffers
+        if own.get(last) is not buffer:
+            own[last] = buffer
+            replaced.append(name)
+    return replaced
+
 
 def trace(net: torch.nn.Module) -> fx.GraphModule:
     """Return the graph of a network; a bare layer is wrapped, so that its rule is used and not its forward.
@@ -64,12 +87,15 @@ def trace(net: torch.nn.Module) -> fx.GraphModule:
     Raises
     ------
     InfiniteWidthError
-        If the control flow of ``forward`` depends on its input, or it changes values that have no rule.
+        If the control flow of ``forward`` depends on its input, or it writes to entries, attributes or
+        buffers.
     """
     whole = torch.nn.Sequential(net) if is_known(net) else net
+    buffers = dict(net.named_buffers())
+    before = {name: _version(buffer) for name, buffer in buffers.items()}
     try:
         with torch.enable_grad():
-            return fx.GraphModule(whole, _Tracer().trace(whole))
+            graph = fx.GraphModule(whole, _Tracer().trace(whole))
     except (fx.proxy.TraceError, RuntimeError, TypeError) as error:
         raise InfiniteWidthError(
             f"the forward of {type(net).__name__} cannot be traced ({error}): it depends on the values or "
@@ -77,3 +103,12 @@ def trace(net: torch.nn.Module) -> fx.GraphModule:
             "infinite-width kernel needs one graph for all inputs: make the branch a fixed choice, or move "
             "it out"
         ) from error
+    finally:
+        changed = _put_back(net, buffers)
+    changed += [name for name, buffer in buffers.items() if _version(buffer) != before[name]]
+    if changed:
+        raise InfiniteWidthError(
+            f"the forward of {type(net).__name__} changes its buffer {changed[0]!r}, so that every call is "
+            "another function; compute what it needs without writing to buffers"
+        )
+    return graph

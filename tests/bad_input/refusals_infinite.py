@@ -167,6 +167,28 @@ NETWORKS: list[tuple[str, str, Any, type[Exception], str, str]] = [
         "Elementwise",
     ),
     ("dual", "activation", lambda: ntkbook.dual("relu", Q, Q, Q), TypeError, "'relu'", "torch.nn.ReLU()"),
+    *(
+        (
+            "dual",
+            f"activation:{name}",
+            lambda module=module: ntkbook.dual(module, Q, Q, Q),
+            error,
+            value,
+            remedy,
+        )
+        for name, module, error, value, remedy in (
+            ("negative_slope", torch.nn.LeakyReLU(1e200), ValueError, "1e+200", "nearer to 1"),
+            ("negative_slope", torch.nn.LeakyReLU(NAN), ValueError, "nan", "must be finite"),
+            ("negative_slope", torch.nn.LeakyReLU("steep"), TypeError, "'steep'", "pass a float"),
+            ("a", nn.ABReLU(1e200, 1.0), ValueError, "1e+200", "nearer to 1"),
+            ("b", nn.ABReLU(1.0, 1e-160), ValueError, "1e-160", "nearer to 1"),
+            ("alpha", torch.nn.ELU(NAN), ValueError, "nan", "must be finite"),
+            ("beta", torch.nn.Softplus(0), ValueError, "got 0", "a positive number"),
+            ("beta", torch.nn.Softplus(NAN), ValueError, "nan", "must be finite"),
+            ("threshold", torch.nn.Softplus(1, NAN), ValueError, "nan", "must be finite"),
+            ("approximate", torch.nn.GELU("erf"), ValueError, "'erf'", "'none', 'tanh'"),
+        )
+    ),
     (
         "dual",
         "activation",

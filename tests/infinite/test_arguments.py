@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,13 @@ OUT = torch.ones(2, 5, 4, dtype=torch.float64)
         (lambda h: torch.cat([h, h], dim=3), "dimension 3 is none of the 3"),
         (lambda h: torch.cat([h, h], axis=1), "correlated"),
         (lambda h: h.reshape(-1, -1), "only x.reshape"),
+        (lambda h: h.mean((1, 1)), r"dim=\(1, 1\) names a dimension twice; name each once"),
+        (lambda h: h**True, "only powers 1, 2, 3, ... have a rule, got True"),
+        (lambda h: 2**h, r"only powers 1, 2, 3, ... have a rule, got features of shape \(2, 5, 4\)"),
+        (lambda h: torch.stack([h, h], 1), "it adds a dimension, .* use torch.cat"),
+        (lambda h: F.layer_norm(h, 4), "normalized_shape must be a tuple, got 4"),
+        (lambda h: F.layer_norm(h, (4,), eps=-1.0), "eps must be finite and not negative, got -1.0; use"),
+        (lambda h: F.layer_norm(h, (4,), eps=float("nan")), "eps must be finite and not negative, got nan"),
     ],
 )
 def test_what_a_rule_cannot_do_is_refused(step: Callable[[Tensor], Tensor], message: str) -> None:
@@ -92,6 +100,19 @@ def test_what_a_rule_cannot_do_is_refused(step: Callable[[Tensor], Tensor], mess
 def test_factors_without_a_square_are_refused(step: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises(InfiniteWidthError, match=message):
         infinite_width(Between(step))(torch.randn(2, 3, dtype=torch.float64))
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    x = torch.randn(3, 5, 3, dtype=torch.float64)
+    for of_numpy, plain in (
+        (lambda h: h * np.int64(2), lambda h: h * 2),
+        (lambda h: np.int64(2) * h, lambda h: 2 * h),
+        (lambda h: np.float64(2.5) * h, lambda h: 2.5 * h),
+        (lambda h: h / np.float32(0.5), lambda h: h / 0.5),
+        (lambda h: h.mean(np.int64(1)), lambda h: h.mean(1)),
+    ):
+        found, expected = (infinite_width(Between(step))(x).ntk for step in (of_numpy, plain))
+        assert torch.equal(found, expected)
 
 
 def test_numbers_are_numbers_whatever_their_type() -> None:

@@ -236,6 +236,43 @@ def test_writing_past_the_operations_is_refused(step, name):
         infinite_width(Net(step))
 
 
+class Counting(Net):
+    """Counts its calls in a buffer, and uses the count."""
+
+    def __init__(self, count: Callable[[Counting, Tensor], None]) -> None:
+        super().__init__(lambda h, b, net: h / self.calls)
+        self.register_buffer("calls", torch.ones((), dtype=torch.float64))
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count(self, x)
+        return super().forward(x)
+
+
+def in_place(net, x):
+    net.calls += 1
+
+
+def anew(net, x):
+    net.calls = net.calls + 1
+
+
+def by_features(net, x):
+    net.calls = net.one(x)
+
+
+@pytest.mark.parametrize("count", [in_place, anew, by_features])
+def test_a_network_that_writes_to_its_buffers_is_refused(count):
+    net = Counting(count)
+    assert not torch.equal(net(X), net(X)) or count is by_features
+    with pytest.raises(InfiniteWidthError, match=r"changes its buffer 'calls'.*without writing to buffers"):
+        infinite_width(Counting(count))
+    net = Counting(anew)
+    with pytest.raises(InfiniteWidthError):
+        infinite_width(net)
+    assert net.calls == 1  # the network got it back
+
+
 def frozen(h, b, net):
     with torch.no_grad():
         return torch.relu(h)
