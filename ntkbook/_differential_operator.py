@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from ntkbook._validation import check_number, check_tensor
+from ntkbook._validation import check_count, check_number, check_tensor
 
 Coefficient = Callable[[Tensor], Tensor]
 # From mixed derivatives, as sorted axes, to constant factors: {(0, 0): 1.0, (1, 1): 1.0} for a Laplacian.
@@ -133,7 +133,7 @@ def partial(axis: int) -> Operator:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If ``axis`` is no whole number from 0; when applied, if inputs have no such coordinate.
 
     Examples
@@ -144,7 +144,7 @@ def partial(axis: int) -> Operator:
     >>> operators.partial(1)(product)(torch.tensor([[3.0, 5.0]]))
     tensor([[3.]])
     """
-    _check_axis(axis)
+    check_count("axis", axis, 0)
     return Operator((Part(None, lambda d: {(axis,): 1.0}),), 1)
 
 
@@ -153,8 +153,8 @@ def laplacian(*axes: int) -> Operator:
 
     Raises
     ------
-    ValueError
-        As :func:`partial`.
+    TypeError, ValueError
+        As :func:`partial`; also if a coordinate is named twice.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def laplacian(*axes: int) -> Operator:
     tensor([[6.]])
     """
     for axis in axes:
-        _check_axis(axis)
+        check_count("axis", axis, 0)
     if len(set(axes)) < len(axes):
         raise ValueError(
             f"axes must name each coordinate once, got {axes}; for a multiple write 2 * laplacian(0)"
@@ -228,8 +228,3 @@ def values_of(coefficient: Coefficient, x: Tensor) -> Tensor:
             "for one coordinate write lambda x: x[:, 0]"
         )
     return value
-
-
-def _check_axis(axis: object) -> None:
-    if isinstance(axis, bool) or not isinstance(axis, int) or axis < 0:
-        raise ValueError(f"axis must be a whole number from 0, got {axis!r}")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ntkbook._fingerprint import fingerprint
 from ntkbook._gram_store import GramStoreError, StoredGram, TileWriter
-from ntkbook._validation import check_alike, check_dtype, check_finite, check_tensor, is_real
+from ntkbook._validation import check_alike, check_count, check_dtype, check_finite, check_tensor, is_real
 
 __all__ = ["GramStoreError", "StoredGram", "gram"]
 
@@ -96,7 +96,8 @@ def gram(
             [0., 4., 2.],
             [1., 2., 2.]])
     """
-    _check(kernel, x1, x2, tile_size, dtype, store, client)
+    _check(kernel, x1, x2, dtype, store, client)
+    tile_size = check_count("tile_size", tile_size)
     second = x1 if x2 is None else x2
     shape = (len(x1), len(second))
     symmetric = x2 is None
@@ -275,9 +276,7 @@ def _identity(
     }
 
 
-def _check(
-    kernel: object, x1: Any, x2: Any, tile_size: object, dtype: object, store: object, client: object
-) -> None:
+def _check(kernel: object, x1: Any, x2: Any, dtype: object, store: object, client: object) -> None:
     if not callable(kernel):
         raise TypeError(f"kernel must be a callable of two batches, got {type(kernel).__name__}")
     for name, x in (("x1", x1), ("x2", x2)):
@@ -292,8 +291,6 @@ def _check(
                 f"x1 and x2 must have inputs of one shape, got {tuple(x1.shape)} and {tuple(x2.shape)}; "
                 "only their first dimensions may differ"
             )
-    if isinstance(tile_size, bool) or not isinstance(tile_size, int) or tile_size < 1:
-        raise ValueError(f"tile_size must be a positive integer, got {tile_size!r}")
     if dtype is not None:
         check_dtype("dtype", dtype)
     if store is not None and not isinstance(store, str | os.PathLike):

@@ -28,8 +28,8 @@ from ntkbook._differential_operator import (
     polynomial_of,
     values_of,
 )
-from ntkbook._validation import check_alike, check_choice, check_finite, check_tensor
-from ntkbook.empirical.checks import check_count, check_inputs, check_module
+from ntkbook._validation import check_alike, check_choice, check_count, check_finite, check_tensor
+from ntkbook.empirical.checks import check_inputs, check_module
 from ntkbook.empirical.jacobian import SampleJacobian
 from ntkbook.empirical.network import Network, exact_operators
 
@@ -183,7 +183,8 @@ def empirical(
     torch.Size([5, 3])
     """
     check_choice("outputs", outputs, ("mean", "full"))
-    check_count("chunk_size", chunk_size)
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
     _check_operator("left", left)
     _check_operator("right", right)
     check_module(net)

@@ -67,25 +67,42 @@ def refuse_labels(y: object) -> None:
         )
 
 
+def scalar_of(loss: LossFunction, f: Tensor, y: Tensor) -> Tensor:
+    """Return the value of a caller's loss, of shape ().
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no tensor, or one of several entries.
+    """
+    value = loss(f, y)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"loss {name} must return a tensor with one entry, got {type(value).__name__}; compute it from f "
+            "by torch's functions"
+        )
+    if value.numel() != 1:
+        raise ValueError(
+            f"loss {name} must return a tensor with one entry, got {tuple(value.shape)}; "
+            "sum or average over the samples in it"
+        )
+    return value.reshape(())
+
+
 def _from_callable(loss: LossFunction) -> Loss:
     name = getattr(loss, "__name__", type(loss).__name__)
 
     def gradient(f: Tensor, y: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = f.detach().requires_grad_()
-            value = loss(leaf, y)
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                received = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(
-                    f"loss {name} must return a tensor with one entry, got {received}; "
-                    "sum or average over the samples"
-                )
+            value = scalar_of(loss, leaf, y)
             if not value.requires_grad:
                 raise ValueError(f"loss {name} does not depend on f by differentiable operations")
             (result,) = torch.autograd.grad(value, leaf)
         return result
 
-    return Loss(name, lambda f, y: loss(f, y).detach().reshape(()), gradient, 0.0)
+    return Loss(name, lambda f, y: scalar_of(loss, f, y).detach(), gradient, 0.0)
 
 
 def _any(y: Tensor) -> None:

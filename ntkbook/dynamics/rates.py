@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ntkbook._validation import check_count
 from ntkbook.dynamics.propagator import check_momentum, loss_rate
 from ntkbook.dynamics.spectrum import decompose
 
@@ -112,6 +113,5 @@ def _eigenvalues(k: Tensor) -> list[float]:
 
 
 def _rate(k: Tensor, n_outputs: int, reduction: str) -> float:
-    if isinstance(n_outputs, bool) or not isinstance(n_outputs, int) or n_outputs < 1:
-        raise ValueError(f"n_outputs must be a positive integer, got {n_outputs!r}")
+    check_count("n_outputs", n_outputs)
     return loss_rate(len(k), n_outputs, reduction)

@@ -163,19 +163,3 @@ def check_output(output: object, n_samples: int) -> Tensor:
         )
     check_finite("the output of net", output.detach())
     return output
-
-
-def check_count(name: str, value: int | None, *, required: bool = False) -> int | None:
-    """Return ``value`` if it is a whole number of at least one, or None where that is allowed.
-
-    Raises
-    ------
-    ValueError
-        Naming the argument and its value.
-    """
-    if value is None and not required:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        choice = "" if required else ", or None"
-        raise ValueError(f"{name} must be a whole number of at least 1{choice}, got {value!r}")
-    return value

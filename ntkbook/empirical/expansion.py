@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from ntkbook._validation import check_count
 from ntkbook.empirical.checks import check_mode, check_module
 from ntkbook.empirical.network import exact_operators
 
@@ -40,10 +41,8 @@ class TaylorExpansion(nn.Module):
 
     def __init__(self, net: nn.Module, degree: int) -> None:
         super().__init__()
-        if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
-            raise ValueError(f"degree must be a whole number, 0 or more, got {degree!r}")
+        self.degree = check_count("degree", degree, 0)
         self.net = copy.deepcopy(check_module(net, needs_gradient=False))
-        self.degree = degree
         self._anchors = {name: f"anchor_{i}" for i, (name, _) in enumerate(self.net.named_parameters())}
         for name, p in self.net.named_parameters():
             self.register_buffer(self._anchors[name], p.detach().clone())

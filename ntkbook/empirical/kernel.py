@@ -8,9 +8,9 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from ntkbook._validation import check_choice, check_dtype
+from ntkbook._validation import check_choice, check_count, check_dtype
 from ntkbook.empirical.accumulator import Accumulator, Outputs
-from ntkbook.empirical.checks import check_count, check_inputs, check_module
+from ntkbook.empirical.checks import check_inputs, check_module
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.empirical.plan import Plan, Problem, Remainder, make_plan
 from ntkbook.empirical.routes import carry_out, layer_of
@@ -160,8 +160,10 @@ def empirical_ntk(
     """
     check_choice("outputs", outputs, ("full", "diagonal", "mean"))
     check_choice("method", method, ("auto", "jacobian", "vector_product", "structured"))
-    check_count("chunk_size", chunk_size)
-    check_count("memory_limit", memory_limit)
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
+    if memory_limit is not None:
+        check_count("memory_limit", memory_limit)
     if dtype is not None:
         check_dtype("dtype", dtype)
     check_module(net)

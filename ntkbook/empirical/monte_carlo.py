@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntkbook._validation import check_seed
-from ntkbook.empirical.checks import check_count
+from ntkbook._validation import check_count, check_seed
 from ntkbook.empirical.kernel import empirical_nngp, empirical_ntk
 
 
@@ -130,10 +129,8 @@ def monte_carlo_kernel(
             "make_net must be a function that returns a newly drawn network, got "
             f"{type(make_net).__name__}; write lambda: Net(...)"
         )
-    check_count("n_samples", n_samples, required=True)
+    check_count("n_samples", n_samples, 2)  # one has no standard error
     check_seed("seed", seed)
-    if n_samples < 2:
-        raise ValueError(f"n_samples must be at least 2, for a standard error, got {n_samples}")
     nngp, ntk = _Welford(), _Welford()
     devices = [x1.device] if isinstance(x1, Tensor) and x1.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

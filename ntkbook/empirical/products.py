@@ -7,9 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ntkbook._validation import as_numpy, check_finite, check_positive
-from ntkbook._validation import check_count as check_number_of
-from ntkbook.empirical.checks import check_count, check_inputs, check_module
+from ntkbook._validation import as_numpy, check_count, check_finite, check_positive
+from ntkbook.empirical.checks import check_inputs, check_module
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.empirical.tangents import TangentMaps
 
@@ -129,7 +128,8 @@ class NTKOperator:
     def __init__(
         self, net: nn.Module, x1: Tensor, x2: Tensor | None = None, *, chunk_size: int | None = None
     ) -> None:
-        check_count("chunk_size", chunk_size)
+        if chunk_size is not None:
+            check_count("chunk_size", chunk_size)
         check_module(net)
         self._x1, second = check_inputs(net, x1, x2)
         self.symmetric = second is None
@@ -179,7 +179,7 @@ class NTKOperator:
         if not self.symmetric:
             raise ValueError("eigenvalues need a symmetric operator; build NTKOperator with x2=None")
         check_positive("tolerance", tolerance, zero_allowed=True)
-        if check_number_of("k", k) >= self.shape[0]:
+        if check_count("k", k) >= self.shape[0]:
             raise ValueError(f"k must lie between 1 and N K - 1 = {self.shape[0] - 1}, got {k}")
         # A fixed start makes the result repeat; an NTK has no reason to be orthogonal to a wave.
         start = np.cos(1.0 + np.arange(self.shape[0], dtype=self.dtype))

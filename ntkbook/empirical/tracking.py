@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntkbook._validation import check_finite, check_tensor
-from ntkbook.empirical.checks import check_count
+from ntkbook._validation import check_count, check_finite, check_tensor
 from ntkbook.empirical.kernel import Method, empirical_ntk
 
 
@@ -110,7 +109,7 @@ def track_ntk(
     ([0, 10, 20], torch.Size([3, 8]), 0.0)
     """
     for name, count in (("n_steps", n_steps), ("every", every), ("n_eigenvalues", n_eigenvalues)):
-        check_count(name, count, required=True)
+        check_count(name, count)
     if not isinstance(net, nn.Module):
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not callable(train_step):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from ntkbook import nn
+from ntkbook._validation import check_count
 from ntkbook.infinite import InfiniteWidthKernel, Kernel, infinite_width
 from ntkbook.nn._parametric import Scale
 
@@ -46,10 +46,7 @@ def network_kernel(
 ) -> InfiniteWidthKernel:
     """Return the kernel of ``net``, or of the fully-connected network that the other arguments describe."""
     if net is None:
-        if isinstance(depth, bool) or not isinstance(depth, Integral) or depth < 0:
-            raise ValueError(
-                f"depth must be a whole number of hidden layers, 0 for a linear model; got {depth!r}"
-            )
+        check_count("depth", depth, 0)
         # The widths do not matter: the kernel is that of the limit.
         sizes = [n_features] + [1] * int(depth) + [1]
         return infinite_width(nn.mlp(sizes, activation=_module(activation), w_std=w_std, b_std=b_std))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ntkbook._validation import check_number, check_positive
+from ntkbook._validation import check_count, check_number, check_positive
 
 
 class Erf(nn.Module):
@@ -263,7 +263,7 @@ class Monomial(nn.Module):
 
     def __init__(self, degree: int) -> None:
         super().__init__()
-        self.degree = _degree("degree", degree)
+        self.degree = check_count("degree", degree, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -293,7 +293,7 @@ class RectifiedMonomial(nn.Module):
 
     def __init__(self, degree: int) -> None:
         super().__init__()
-        self.degree = _degree("degree", degree)
+        self.degree = check_count("degree", degree, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise."""
@@ -367,7 +367,7 @@ class Hermite(nn.Module):
 
     def __init__(self, degree: int) -> None:
         super().__init__()
-        self.degree = _degree("degree", degree)
+        self.degree = check_count("degree", degree, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply elementwise, by the three-term recursion of the orthonormal polynomials."""
@@ -417,9 +417,3 @@ class Elementwise(nn.Module):
     def extra_repr(self) -> str:
         """Function's name, for printing."""
         return f"fn={getattr(self.fn, '__name__', repr(self.fn))}"
-
-
-def _degree(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} must be an integer at least 0, got {value!r}")
-    return value

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkbook._validation import check_positive
+from ntkbook._validation import check_count, check_positive
 from ntkbook.plotting.embedding import base64_text, check_alt, data_uri, script_data
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def animation(
         )
     if not callable(update):
         raise TypeError(f"update must be a function of the frame's number, got {type(update).__name__}")
-    if isinstance(n_frames, bool) or not isinstance(n_frames, int) or not 2 <= n_frames <= 40:
+    if check_count("n_frames", n_frames, 2) > 40:
         raise ValueError(f"n_frames must be a whole number from 2 to 40, got {n_frames!r}")
     names = (
         [f"{k + 1} of {n_frames}" for k in range(n_frames)] if labels is None else [str(s) for s in labels]

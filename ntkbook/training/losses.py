@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ntkbook._validation import check_choice, check_finite, check_tensor
-from ntkbook.dynamics.losses import LossFunction, make_loss
+from ntkbook.dynamics.losses import LossFunction, make_loss, scalar_of
 from ntkbook.training.ensemble import over_networks
 
 EnsembleLoss = Callable[[Tensor], Tensor]
@@ -54,16 +54,7 @@ def ensemble_loss(loss: str | LossFunction, reduction: str, y: Tensor, f0: Tenso
         _check_targets(y, f0)
         function = make_loss(loss, reduction, y).value
 
-    def scalar(f: Tensor) -> Tensor:
-        value = function(f, y)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(
-                f"loss must return a tensor with one entry, got {got}; sum or average over the samples in it"
-            )
-        return value.reshape(())
-
-    return lambda f: over_networks(scalar, "the loss", f)
+    return lambda f: over_networks(lambda one: scalar_of(function, one, y), "the loss", f)
 
 
 def _one_hot(labels: Tensor, k: int) -> Tensor:

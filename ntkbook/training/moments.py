@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ntkbook.empirical.checks import check_count
+from ntkbook._validation import check_count
 
 
 def log_steps(steps: int, n: int) -> list[int]:
@@ -25,8 +25,8 @@ def log_steps(steps: int, n: int) -> list[int]:
     >>> training.log_steps(1000, 7)
     [0, 1, 3, 10, 32, 100, 316, 1000]
     """
-    check_count("steps", steps, required=True)
-    check_count("n", n, required=True)
+    check_count("steps", steps)
+    check_count("n", n)
     return [0, *np.unique(np.round(np.geomspace(1, steps, n)).astype(int)).tolist()]
 
 

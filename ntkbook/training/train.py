@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntkbook._validation import check_choice, check_number, check_positive, check_seed
+from ntkbook._validation import check_choice, check_count, check_positive, check_seed
 from ntkbook.dynamics.losses import LossFunction
-from ntkbook.empirical.checks import check_count
+from ntkbook.dynamics.propagator import check_momentum
 from ntkbook.empirical.network import Network, exact_operators
 from ntkbook.training.checks import check_batch, check_keep
 from ntkbook.training.descent import Descent, Experiment
@@ -162,11 +162,11 @@ def train(
     """
     check_positive("learning_rate", learning_rate)
     for name, count in (("steps", steps), ("n_networks", n_networks)):
-        check_count(name, count, required=True)
-    check_count("chunk_size", chunk_size)
+        check_count(name, count)
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
     check_seed("seed", seed)
-    if not 0 <= check_number("momentum", momentum) < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    check_momentum(momentum)
     check_choice("integrator", integrator, ("euler", "midpoint"))
     if momentum and integrator == "midpoint":
         raise ValueError("integrator='midpoint' follows gradient flow, which has no momentum; leave one out")

@@ -87,9 +87,13 @@ def of_options() -> Iterator[Refusal]:
         call = lambda value=value: dynamics.MSEFlow(K, Y, diag_reg=value)  # noqa: E731
         yield Refusal("dynamics.MSEFlow", "diag_reg", call, error, shown, remedy)
     for of in ("dynamics.max_learning_rate", "dynamics.critical_learning_rate"):
-        for value in (0, 1.5, True):
+        for value, error, remedy in (
+            (0, ValueError, "at least 1"),
+            (1.5, TypeError, "a whole number"),
+            (True, TypeError, "a whole number"),
+        ):
             call = lambda m=MAKERS[of], value=value: m(n_outputs=value)  # noqa: E731
-            yield Refusal(of, "n_outputs", call, ValueError, f"got {value}", "a positive integer")
+            yield Refusal(of, "n_outputs", call, error, f"got {value}", remedy)
         call = lambda m=MAKERS[of]: m(reduction="max")  # noqa: E731
         yield Refusal(of, "reduction", call, ValueError, "'max'", "'mean', 'sum'")
 

@@ -132,13 +132,13 @@ def of_options() -> Iterator[Refusal]:
         ("outputs", "trace", ValueError, "'trace'", "'full', 'diagonal', 'mean'"),
         ("outputs", None, ValueError, "None", "'full', 'diagonal', 'mean'"),
         ("method", "fast", ValueError, "'fast'", "'auto', 'jacobian', 'vector_product', 'structured'"),
-        ("chunk_size", 0, ValueError, "got 0", "at least 1, or None"),
-        ("chunk_size", 2.0, ValueError, "got 2.0", "a whole number"),
-        ("chunk_size", True, ValueError, "got True", "a whole number"),
+        ("chunk_size", 0, ValueError, "got 0", "at least 1"),
+        ("chunk_size", 2.0, TypeError, "got 2.0", "a whole number"),
+        ("chunk_size", True, TypeError, "got True", "a whole number"),
         ("dtype", torch.int64, TypeError, "torch.int64", "such as torch.float64"),
         ("dtype", "double", TypeError, "'double'", "such as torch.float64"),
-        ("memory_limit", -1, ValueError, "got -1", "at least 1, or None"),
-        ("memory_limit", "2GB", ValueError, "'2GB'", "a whole number"),
+        ("memory_limit", -1, ValueError, "got -1", "at least 1"),
+        ("memory_limit", "2GB", TypeError, "'2GB'", "a whole number"),
         ("memory_limit", 100, ValueError, "100", "raise"),
     ]
     for name, value, error, shown, remedy in bad:
@@ -148,10 +148,8 @@ def of_options() -> Iterator[Refusal]:
         "NTKOperator": lambda size: ntkbook.NTKOperator(NET, X, chunk_size=size),
         "ntk_vector_product": lambda size: ntkbook.ntk_vector_product(NET, X, None, Y, chunk_size=size),
     }.items():
-        for size in (0, 1.5):
-            yield Refusal(
-                of, "chunk_size", lambda c=call, s=size: c(s), ValueError, f"got {size}", "whole number"
-            )
+        for size, error, remedy in ((0, ValueError, "at least 1"), (1.5, TypeError, "whole number")):
+            yield Refusal(of, "chunk_size", lambda c=call, s=size: c(s), error, f"got {size}", remedy)
 
 
 def product(vector: Any) -> object:
@@ -257,12 +255,12 @@ ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
         "-1.0",
         "not negative",
     ),
-    ("taylor_expand", "degree", lambda: ntkbook.taylor_expand(NET, -1), ValueError, "got -1", "0 or more"),
+    ("taylor_expand", "degree", lambda: ntkbook.taylor_expand(NET, -1), ValueError, "got -1", "at least 0"),
     (
         "taylor_expand",
         "degree",
         lambda: ntkbook.taylor_expand(NET, 1.0),
-        ValueError,
+        TypeError,
         "got 1.0",
         "whole number",
     ),
@@ -270,7 +268,7 @@ ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
         "taylor_expand",
         "degree",
         lambda: ntkbook.taylor_expand(NET, True),
-        ValueError,
+        TypeError,
         "got True",
         "whole number",
     ),
@@ -292,12 +290,19 @@ ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
         "Module",
     ),
     ("monte_carlo_kernel", "n_samples", lambda: monte_carlo(n_samples=1), ValueError, "got 1", "at least 2"),
-    ("monte_carlo_kernel", "n_samples", lambda: monte_carlo(n_samples=None), ValueError, "None", "at least"),
+    (
+        "monte_carlo_kernel",
+        "n_samples",
+        lambda: monte_carlo(n_samples=None),
+        TypeError,
+        "None",
+        "whole number",
+    ),
     (
         "monte_carlo_kernel",
         "n_samples",
         lambda: monte_carlo(n_samples=2.5),
-        ValueError,
+        TypeError,
         "2.5",
         "whole number",
     ),
@@ -310,13 +315,13 @@ ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
     ("track_ntk", "y", lambda: track(y=spoiled(Y)), ValueError, "(3, 1)", "remove or replace"),
     ("track_ntk", "train_step", lambda: track(train_step=None), TypeError, "NoneType", "a function"),
     ("track_ntk", "n_steps", lambda: track(n_steps=0), ValueError, "got 0", "at least 1"),
-    ("track_ntk", "n_steps", lambda: track(n_steps=None), ValueError, "None", "at least 1"),
+    ("track_ntk", "n_steps", lambda: track(n_steps=None), TypeError, "None", "whole number"),
     ("track_ntk", "every", lambda: track(every=0), ValueError, "got 0", "at least 1"),
-    ("track_ntk", "every", lambda: track(every=1.0), ValueError, "got 1.0", "whole number"),
+    ("track_ntk", "every", lambda: track(every=1.0), TypeError, "got 1.0", "whole number"),
     ("track_ntk", "n_eigenvalues", lambda: track(n_eigenvalues=0), ValueError, "got 0", "at least 1"),
     ("track_ntk", "method", lambda: track(method="quick"), ValueError, "'quick'", "'auto', 'jacobian'"),
     ("training.log_steps", "steps", lambda: training.log_steps(0, 3), ValueError, "got 0", "at least 1"),
-    ("training.log_steps", "n", lambda: training.log_steps(10, 2.5), ValueError, "2.5", "whole number"),
+    ("training.log_steps", "n", lambda: training.log_steps(10, 2.5), TypeError, "2.5", "whole number"),
 ]
 
 
@@ -360,7 +365,8 @@ def of_training() -> Iterator[Refusal]:
         ("y_train", {"y_train": spoiled(Y[:, :1])}, ValueError, "(3, 0)", "remove or replace"),
         ("y_train", {"y_train": labels, "loss": "cross_entropy"}, ValueError, "0 to 2", "between 0 and 0"),
         ("loss", {"loss": "hinge"}, ValueError, "'hinge'", "'cross_entropy', 'mse'"),
-        ("loss", {"loss": lambda f, y: f - y}, TypeError, "(4, 1)", "sum or average"),
+        ("loss", {"loss": lambda f, y: f - y}, ValueError, "(4, 1)", "sum or average"),
+        ("loss", {"loss": lambda f, y: 1.0}, TypeError, "got float", "by torch's functions"),
         ("loss", {"loss": 3}, TypeError, "int", "a callable"),
         ("reduction", {"reduction": "none"}, ValueError, "'none'", "'mean', 'sum'"),
         ("learning_rate", {"learning_rate": 0}, ValueError, "got 0", "finite and positive"),
@@ -368,9 +374,9 @@ def of_training() -> Iterator[Refusal]:
         ("learning_rate", {"learning_rate": "0.1"}, TypeError, "'0.1'", "pass a float"),
         ("learning_rate", {"learning_rate": 1e6, "steps": 50}, FloatingPointError, "1e+06", "stable below"),
         ("steps", {"steps": 0}, ValueError, "got 0", "at least 1"),
-        ("steps", {"steps": 10.0}, ValueError, "got 10.0", "whole number"),
-        ("momentum", {"momentum": 1.0}, ValueError, "got 1.0", "[0, 1)"),
-        ("momentum", {"momentum": NAN}, ValueError, "got nan", "must be finite"),
+        ("steps", {"steps": 10.0}, TypeError, "got 10.0", "whole number"),
+        ("momentum", {"momentum": 1.0}, ValueError, "got 1.0", "less than 1"),
+        ("momentum", {"momentum": NAN}, ValueError, "got nan", "less than 1"),
         ("momentum", {"momentum": "0.9"}, TypeError, "'0.9'", "pass a float"),
         ("integrator", {"integrator": "rk4"}, ValueError, "'rk4'", "'euler', 'midpoint'"),
         (
@@ -396,7 +402,7 @@ def of_training() -> Iterator[Refusal]:
         ("keep", {"keep": 3}, TypeError, "int", "a collection of names"),
         ("kernel_outputs", {"kernel_outputs": "trace"}, ValueError, "'trace'", "'full', 'mean'"),
         ("diverged", {"diverged": "ignore"}, ValueError, "'ignore'", "'raise', 'nan'"),
-        ("chunk_size", {"chunk_size": 0}, ValueError, "got 0", "at least 1, or None"),
+        ("chunk_size", {"chunk_size": 0}, ValueError, "got 0", "at least 1"),
     ]
     for name, options, error, shown, remedy in bad:
         yield Refusal("training.train", name, lambda kw=options: train(**kw), error, shown, remedy)

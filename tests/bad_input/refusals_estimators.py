@@ -33,9 +33,9 @@ def of_parameters() -> Iterator[Refusal]:
     bad: list[tuple[str, Any, type[Exception], str, str]] = [
         ("net", "mlp", TypeError, "str", "kernel='precomputed'"),
         ("net:torch", torch.nn.Linear(3, 1), ValueError, "plain torch layers", "layers of ntkbook.nn"),
-        ("depth", -1, ValueError, "got -1", "0 for a linear model"),
-        ("depth", 1.5, ValueError, "got 1.5", "a whole number"),
-        ("depth", True, ValueError, "got True", "a whole number"),
+        ("depth", -1, ValueError, "got -1", "at least 0"),
+        ("depth", 1.5, TypeError, "got 1.5", "a whole number"),
+        ("depth", True, TypeError, "got True", "a whole number"),
         ("w_std", -1.0, ValueError, "got -1.0", "finite and not negative"),
         ("w_std", "2", TypeError, "'2'", "pass a float"),
         ("b_std", NAN, ValueError, "got nan", "finite and not negative"),

@@ -198,9 +198,11 @@ def of_activations() -> Iterator[Refusal]:
                 call = lambda kind=kind, kw=options: getattr(nn, kind)(**kw)  # noqa: E731
                 yield Refusal(f"nn.{kind}", name, call, error, f"got {value!r}", remedy)
     for kind in ("Monomial", "RectifiedMonomial", "Hermite"):
-        for value in (-1, 1.5, True, "2"):
+        call = lambda kind=kind: getattr(nn, kind)(-1)  # noqa: E731
+        yield Refusal(f"nn.{kind}", "degree", call, ValueError, "got -1", "at least 0")
+        for value in (1.5, True, "2"):
             call = lambda kind=kind, value=value: getattr(nn, kind)(value)  # noqa: E731
-            yield Refusal(f"nn.{kind}", "degree", call, ValueError, f"got {value!r}", "at least 0")
+            yield Refusal(f"nn.{kind}", "degree", call, TypeError, f"got {value!r}", "a whole number")
 
 
 ROWS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [

@@ -99,9 +99,9 @@ GRAM: list[tuple[str, Callable[[], object], type[Exception], str, str]] = [
     ("x2", lambda: gram(x2=X.float()), ValueError, "torch.float32", "x2.to(x1.dtype)"),
     ("x2", lambda: gram(x2=X[:, :1]), ValueError, "(4, 1)", "first dimensions"),
     ("x2", lambda: gram(x2=X.to("meta")), ValueError, "meta", "on the CPU"),
-    ("tile_size", lambda: gram(tile_size=0), ValueError, "got 0", "a positive integer"),
-    ("tile_size", lambda: gram(tile_size=2.0), ValueError, "got 2.0", "a positive integer"),
-    ("tile_size", lambda: gram(tile_size=True), ValueError, "got True", "a positive integer"),
+    ("tile_size", lambda: gram(tile_size=0), ValueError, "got 0", "at least 1"),
+    ("tile_size", lambda: gram(tile_size=2.0), TypeError, "got 2.0", "a whole number"),
+    ("tile_size", lambda: gram(tile_size=True), TypeError, "got True", "a whole number"),
     ("dtype", lambda: gram(dtype=torch.int32), TypeError, "torch.int32", "torch.float64"),
     ("dtype", lambda: gram(dtype="float32"), TypeError, "'float32'", "torch.float64"),
     ("client", lambda: gram(client="localhost"), TypeError, "str", "distributed.Client"),
@@ -218,10 +218,10 @@ LAPLACIAN = operators.laplacian()
 DOUBLED = (lambda x: 2 * x[:, 0]) * operators.partial(0)
 
 OPERATORS: list[tuple[str, str, Callable[[], object], type[Exception], str, str]] = [
-    ("partial", "axis", lambda: operators.partial(-1), ValueError, "got -1", "from 0"),
-    ("partial", "axis", lambda: operators.partial(1.0), ValueError, "got 1.0", "a whole number"),
-    ("partial", "axis", lambda: operators.partial(True), ValueError, "got True", "a whole number"),
-    ("laplacian", "axes:axis", lambda: operators.laplacian(0, -2), ValueError, "got -2", "from 0"),
+    ("partial", "axis", lambda: operators.partial(-1), ValueError, "got -1", "at least 0"),
+    ("partial", "axis", lambda: operators.partial(1.0), TypeError, "got 1.0", "a whole number"),
+    ("partial", "axis", lambda: operators.partial(True), TypeError, "got True", "a whole number"),
+    ("laplacian", "axes:axis", lambda: operators.laplacian(0, -2), ValueError, "got -2", "at least 0"),
     ("laplacian", "axes", lambda: operators.laplacian(0, 0), ValueError, "(0, 0)", "each coordinate once"),
     (
         "Operator.__add__",

@@ -26,8 +26,8 @@ def targets(make):
 
 PARAMETERS = {
     "negative regularization": ({"diag_reg": -1.0}, ValueError, "diag_reg must be finite and not negative"),
-    "half a layer": ({"depth": 1.5}, ValueError, "depth must be a whole number.*got 1.5"),
-    "negative depth": ({"depth": -1}, ValueError, "depth must be a whole number.*got -1"),
+    "half a layer": ({"depth": 1.5}, TypeError, "depth must be an integer, got 1.5"),
+    "negative depth": ({"depth": -1}, ValueError, "depth must be at least 0, got -1"),
     "negative weights": ({"w_std": -1.0}, ValueError, "w_std must be finite and not negative, got -1"),
     "NaN biases": ({"b_std": math.nan}, ValueError, "b_std must be finite and not negative, got nan"),
     "unknown activation": (

@@ -97,8 +97,8 @@ def test_progress_bar_shows_the_time_left(capsys):
         ({"kernel": lambda a, b: rbf(a, b) * torch.nan}, ValueError, r"tile \(0, 0\) holds"),
         ({"x1": torch.zeros(0, 3)}, ValueError, "x1 is empty"),
         ({"x1": torch.tensor(1.0)}, ValueError, "first axis"),
-        ({"tile_size": 0}, ValueError, "tile_size must be a positive integer, got 0"),
-        ({"tile_size": 2.5}, ValueError, "tile_size must be a positive integer"),
+        ({"tile_size": 0}, ValueError, "tile_size must be at least 1, got 0"),
+        ({"tile_size": 2.5}, TypeError, "tile_size must be an integer"),
         ({"dtype": torch.int64}, TypeError, "dtype must be a real floating-point"),
     ],
 )
