@@ -45,6 +45,11 @@ def check_overwritten(nodes: Sequence[fx.Node], target: Callable[[fx.Node], Any]
     sharing: dict[fx.Node, set[fx.Node]] = {}  # with every value those that may lie in the same memory
     for node in nodes:
         changed = written(node, target(node)) if node.op != "output" else None
+        if changed is not None and changed.op == "get_attr":
+            raise InfiniteWidthError(
+                f"{target_name(target(node))} ({node.name!r}) writes to {changed.target!r}, a tensor of the "
+                "network; use the form that returns a new tensor"
+            )
         if changed in sharing:
             for value in sorted(sharing[changed], key=place.__getitem__, reverse=True):
                 for user in value.users:

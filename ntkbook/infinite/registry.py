@@ -193,6 +193,7 @@ def register_rule(
     """Register how modules, functions or tensor methods act on kernels, in place of any earlier rule.
 
     Arguments that are given in ``forward`` and that the rule does not read are refused: see :class:`Call`.
+    A module that writes over its input says so by a true attribute ``inplace``.
 
     Parameters
     ----------

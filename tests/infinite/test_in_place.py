@@ -273,6 +273,16 @@ def test_a_network_that_writes_to_its_buffers_is_refused(count):
     assert net.calls == 1  # the network got it back
 
 
+@pytest.mark.parametrize("change", [iadd, lambda k, b: k.mul_(b)])
+def test_writing_to_a_tensor_of_the_network_is_refused(change):
+    net = Net(lambda h, b, net: change(net.scale, h))
+    net.register_buffer("scale", torch.ones((), dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+        net(X)
+    with pytest.raises(InfiniteWidthError, match=r"writes to 'scale', a tensor .* returns a new tensor"):
+        infinite_width(net)
+
+
 def frozen(h, b, net):
     with torch.no_grad():
         return torch.relu(h)
