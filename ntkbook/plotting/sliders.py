@@ -300,8 +300,10 @@ def _still(
                 f"{_typeset(one['name'])} = {one['values'][one['start']]}" for one in sliders
             ),
         )
-        if not (alone or axes["x"]["log"]):
-            ax.locator_params(axis="x", nbins=4)  # or the last number of a panel meets the next one's first
+        if not alone:  # else titles and the numbers at the ends of the axes meet those of the next panel
+            ax.title.set_fontsize(mpl.rcParams["legend.fontsize"])
+            if not axes["x"]["log"]:
+                ax.locator_params(axis="x", nbins=4)
     panels[0].set_ylabel(_typeset(axes["y"]["label"]))
     fig.supxlabel(_typeset(axes["x"]["label"]), fontsize=panels[0].xaxis.label.get_fontsize())
     if alone:
