@@ -108,10 +108,9 @@ def taylor_expand(net: nn.Module, degree: int) -> TaylorExpansion:
     Raises
     ------
     TypeError
-        If ``net`` is not a module.
+        If ``net`` is not a module, or ``degree`` no whole number.
     ValueError
-        If ``degree`` is not a whole number of at least 0, or ``net`` is in train mode with batch
-        normalization or dropout.
+        If ``degree`` is negative, or ``net`` is in train mode with batch normalization or dropout.
 
     Notes
     -----

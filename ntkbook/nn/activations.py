@@ -252,7 +252,7 @@ class Monomial(nn.Module):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the degree is not an integer at least 0.
 
     Examples
@@ -282,7 +282,7 @@ class RectifiedMonomial(nn.Module):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the degree is not an integer at least 0.
 
     Examples
@@ -356,7 +356,7 @@ class Hermite(nn.Module):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the degree is not an integer at least 0.
 
     Examples

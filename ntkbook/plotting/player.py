@@ -174,7 +174,7 @@ def animation(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If an argument does not fit, or the player exceeds 1.5 MB; the message says how to make it smaller.
 
     Notes

@@ -33,6 +33,8 @@ def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None 
         If the sides differ (with the point where they do), or SymPy could not decide.
     PowerlessCheck
         If a wrong version is not rejected.
+    TypeError, ValueError
+        If an argument does not fit, such as sides that are no expressions.
 
     Examples
     --------
@@ -40,7 +42,8 @@ def identity(label: str, lhs: Any, rhs: Any, *, wrong: Mapping[str, Any] | None 
     >>> from ntkbook import verify
     >>> t, lam = sp.symbols("t lambda", positive=True)
     >>> r = sp.exp(-lam * t)
-    >>> verify.identity("eq-decay", sp.diff(r, t), -lam * r, wrong={"sign": lam * r})
+    >>> wrong = {"sign": lam * r}
+    >>> verify.identity("eq-decay", sp.diff(r, t), -lam * r, wrong=wrong)
     ✓ eq-decay  identity  SymPy: -lambda*exp(-lambda*t) = ..., for lambda, t positive; exact; rejected: ...
     """
     _conclude(label, "identity", partial(findings.identity, lhs, rhs, wrong=wrong))
@@ -74,9 +77,11 @@ def close(
     Raises
     ------
     CheckFailed
-        With the residual.
+        With the residual; also if shapes differ, or a value is not finite.
     PowerlessCheck
         If a wrong version passes, or both sides share their memory.
+    TypeError, ValueError
+        If an argument does not fit, such as single precision, or 0 everywhere expected without ``scale``.
 
     Examples
     --------
@@ -111,6 +116,17 @@ def bound(
         Equal shapes, float64; ``rtol`` allows for rounding only.
     wrong : mapping of str to array_like, optional
         Wrong values of ``larger``; by default half of it.
+    rtol : float
+        Relative to the largest entry of ``larger``.
+
+    Raises
+    ------
+    CheckFailed
+        If the inequality fails somewhere, with the excess; or shapes differ, or a value is not finite.
+    PowerlessCheck
+        If a wrong version holds too: no example comes near to equality.
+    TypeError, ValueError
+        If an argument does not fit, such as single precision, or a ``larger`` that is 0 everywhere.
 
     Examples
     --------
@@ -151,6 +167,17 @@ def rate(
     wrong : mapping of str to float, optional
         Wrong exponents; by default 1/2 more and 1/2 less. Each must lie more than two half-widths
         away from the right one, or the data are too few to tell.
+    confidence : float, optional
+        Another level of confidence, between 0 and 1.
+
+    Raises
+    ------
+    CheckFailed
+        If the exponent lies outside of the interval, with the fitted one.
+    PowerlessCheck
+        If a wrong exponent is too near to the right one for these data.
+    TypeError, ValueError
+        If an argument does not fit: fewer than 4 points, 2 to 4 draws, or values that are not positive.
 
     Examples
     --------
@@ -196,6 +223,15 @@ def monte_carlo(
         A bound on the systematic part of the difference (for instance of order 1/width), in the
         units of ``expected``; say in the text where it comes from.
 
+    Raises
+    ------
+    CheckFailed
+        If the mean is too many standard errors away, with how many; or the shapes differ.
+    PowerlessCheck
+        If a wrong version is too near to the right one for so few draws.
+    TypeError, ValueError
+        If an argument does not fit, such as fewer than 30 draws.
+
     Examples
     --------
     >>> import numpy as np
@@ -232,14 +268,24 @@ def definition(
     wrong : mapping of str to callable, optional
         Misreadings of the definition; by default the value of ``formula`` is perturbed.
 
+    Raises
+    ------
+    CheckFailed
+        If ``code`` computes something else, with the residual.
+    PowerlessCheck
+        If a misreading gives the same, or ``code`` and ``formula`` are the same function.
+    TypeError, ValueError
+        If an argument does not fit, such as a ``code`` without a name; and what the two functions raise.
+
     Examples
     --------
     >>> import numpy as np
     >>> from ntkbook import verify
     >>> def loss(f, y):
     ...     return 0.5 * np.mean((f - y) ** 2)
-    >>> verify.definition("eq-loss", loss, lambda f, y: sum((f - y) ** 2) / (2 * len(y)),
-    ...                   np.array([1.0, 2.0]), np.array([0.0, 4.0]))
+    >>> half_mean = lambda f, y: sum((f - y) ** 2) / (2 * len(y))
+    >>> f, y = np.array([1.0, 2.0]), np.array([0.0, 4.0])
+    >>> verify.definition("eq-loss", loss, half_mean, f, y)
     ✓ eq-loss  definition  code: loss; 1 number; residual 0 ≤ 1e-12; rejected: ...
     """
     _conclude(
@@ -260,6 +306,15 @@ def theorem(label: str, cite: str, method: Callable[..., None], *arguments: Any,
         One of the other checks (``verify.rate``, ``verify.bound``, ...), which makes the illustration.
     *arguments, **options
         What that check takes after its label.
+
+    Raises
+    ------
+    CheckFailed
+        If the illustration contradicts the theorem.
+    PowerlessCheck
+        If the illustration would not contradict a wrong version.
+    TypeError, ValueError
+        If ``cite`` is no text, ``method`` none of the checks, or an argument does not fit that check.
 
     Examples
     --------

@@ -52,6 +52,12 @@ def fit_exponent(x: Any, y: Any, confidence: float | None = None) -> Fit:
     confidence : float, optional
         By default 1 - 1e-6 with draws and 0.95 for one curve.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than 4 points, 2 to 4 draws, values that are not positive and finite, or points
+        that are all the same.
+
     Examples
     --------
     >>> fit = fit_exponent([1.0, 2.0, 4.0, 8.0], [3.0, 12.0, 48.0, 192.0])
@@ -138,7 +144,13 @@ class Estimate:
 
 
 def estimate_mean(samples: Any) -> Estimate:
-    """Return the mean over the first axis of independent draws, shape (S, ...), S >= 30."""
+    """Return the mean over the first axis of independent draws, shape (S, ...), S >= 30.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than 30 draws, or values that are not finite numbers.
+    """
     samples = as_array("samples", samples)
     if samples.ndim == 0 or len(samples) < 30:
         raise ValueError(f"samples needs at least 30 draws along its first axis, got shape {samples.shape}")

@@ -1,5 +1,6 @@
 """The verifier must accept every true statement here, and none of their false twins."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -245,3 +246,13 @@ def test_the_false_statement_is_rejected(name, capsys):
 def test_an_expected_zero_has_no_sign(capsys):
     verify.rate("eq", 2.0 ** np.arange(5), np.array([1.0, 1.01, 0.99, 1.0, 1.01]), -0.0)
     assert "expected 0;" in capsys.readouterr().out
+
+
+KINDS = ["identity", "close", "bound", "rate", "monte_carlo", "definition", "theorem"]
+
+
+@pytest.mark.parametrize("name", [*KINDS, "fit_exponent", "estimate_mean"])
+def test_documentation_says_what_is_raised(name):
+    said = getattr(verify, name).__doc__.partition("Raises\n    ------\n")[2].partition("Examples\n")[0]
+    wanted = {"TypeError", "ValueError"} | ({"CheckFailed", "PowerlessCheck"} if name in KINDS else set())
+    assert wanted <= set(re.findall(r"\w+", said))
