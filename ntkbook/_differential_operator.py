@@ -41,7 +41,7 @@ class Operator:
     --------
     >>> import torch
     >>> from ntkbook import operators
-    >>> heat = operators.partial(0) - 0.1 * operators.laplacian(1)        # of u(t, x)
+    >>> heat = operators.partial(0) - 0.1 * operators.laplacian(1)    # of u(t, x)
     >>> transport = (lambda x: x[:, 1]) * operators.partial(1)             # x u_x
     >>> (heat + transport).order
     2

@@ -91,7 +91,8 @@ def apply(
     >>> import torch
     >>> from ntkbook import operators
     >>> rbf = lambda a, b: torch.exp(-0.5 * (a[:, None] - b).square().sum(-1))
-    >>> origin, slope, curvature = torch.zeros(1, 1), operators.partial(0), operators.laplacian()
+    >>> origin = torch.zeros(1, 1)
+    >>> slope, curvature = operators.partial(0), operators.laplacian()
     >>> operators.apply(rbf, slope, slope)(origin)
     tensor([[1.]])
     >>> operators.apply(rbf, curvature, curvature)(origin)
@@ -178,7 +179,8 @@ def empirical(
     >>> _ = torch.manual_seed(0)
     >>> net = torch.nn.Sequential(
     ...     torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    >>> x, left, right = torch.randn(5, 2), operators.laplacian(), operators.identity
+    >>> x = torch.randn(5, 2)
+    >>> left, right = operators.laplacian(), operators.identity
     >>> operators.empirical(net, x, x[:3], left, right).shape
     torch.Size([5, 3])
     """

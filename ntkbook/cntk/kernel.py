@@ -162,7 +162,7 @@ def cntk(
     --------
     >>> import torch, ntkbook
     >>> pixel = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    >>> k = ntkbook.cntk(pixel, depth=(1, 3))[:, 0, 0]  # a layer divides by 9, adds a term
+    >>> k = ntkbook.cntk(pixel, depth=(1, 3))[:, 0, 0]  # a layer: a ninth, one more term
     >>> (k * torch.tensor([9, 9**3])).round(decimals=9)
     tensor([2., 4.], dtype=torch.float64)
     >>> images = torch.rand(3, 3, 8, 8)

@@ -179,7 +179,8 @@ def sphere(
     --------
     >>> from ntkbook import data
     >>> split = data.sphere(n_train=50, dimension=4, degree=2)
-    >>> split.x_train.shape, float((split.x_train**2).sum(1).max().round(decimals=12))
+    >>> squares = (split.x_train**2).sum(1)
+    >>> split.x_train.shape, float(squares.max().round(decimals=12))
     (torch.Size([50, 4]), 1.0)
     """
     check_draws(n_train, n_test, noise, seed)

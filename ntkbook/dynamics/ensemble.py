@@ -121,7 +121,7 @@ def ensemble(
     >>> import math, torch
     >>> from ntkbook import infinite_width, nn
     >>> from ntkbook.dynamics import ensemble
-    >>> net = torch.nn.Sequential(nn.Linear(1, 64), torch.nn.ReLU(), nn.Linear(64, 1))
+    >>> net = nn.mlp([1, 64, 1], activation=torch.nn.ReLU(), w_std=1.0)
     >>> x = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     >>> times = torch.tensor([0.0, math.inf])
     >>> mean, covariance = ensemble(infinite_width(net), x, x.clone(), None, times)
@@ -207,10 +207,10 @@ def nngp_posterior(
     >>> import torch
     >>> from ntkbook import infinite_width, nn
     >>> from ntkbook.dynamics import nngp_posterior
-    >>> net = torch.nn.Sequential(nn.Linear(1, 64), torch.nn.ReLU(), nn.Linear(64, 1))
+    >>> net = nn.mlp([1, 64, 1], activation=torch.nn.ReLU(), w_std=1.0)
     >>> x = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     >>> kernel = infinite_width(net)
-    >>> mean, covariance = nngp_posterior(kernel, x, x.clone(), 3 * x[:1], noise=0.1)
+    >>> mean, covariance = nngp_posterior(kernel, x, x.clone(), 3 * x[:1], 0.1)
     >>> mean.item(), covariance.item()  # the function is linear on this side of 0
     (2.8846..., 0.1730...)
     """

@@ -114,7 +114,7 @@ class MSEFlow:
     torch.Size([3, 1, 1])
     >>> flow.modes().time_constants
     tensor([0.1250, 1.0000,    inf], dtype=torch.float64)
-    >>> steps = MSEFlow(x @ x.T, y, reduction="sum", learning_rate=0.1, momentum=0.5)
+    >>> steps = MSEFlow(x @ x.T, y, "sum", learning_rate=0.1, momentum=0.5)
     >>> steps.train(2, torch.zeros_like(y)).squeeze(1)
     tensor([0.2400, 0.6800, 0.6800], dtype=torch.float64)
     """

@@ -99,7 +99,8 @@ def critical_learning_rate(k_train_train: Tensor, n_outputs: int = 1, reduction:
     --------
     >>> import torch
     >>> from ntkbook.dynamics import critical_learning_rate
-    >>> critical_learning_rate(torch.diag(torch.tensor([4.0, 1.0])), reduction="sum")
+    >>> k = torch.diag(torch.tensor([4.0, 1.0]))
+    >>> critical_learning_rate(k, reduction="sum")
     0.4
     """
     moving = [value for value in _eigenvalues(k_train_train) if value > 0]

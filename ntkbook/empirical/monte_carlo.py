@@ -119,7 +119,8 @@ def monte_carlo_kernel(
     >>> x = torch.eye(3)
     >>> kernel = ntkbook.monte_carlo_kernel(
     ...     lambda: nn.Linear(3, 200), x, n_samples=20)
-    >>> bool(((kernel.ntk.mean - torch.eye(3) / 3).abs() < 1e-6).all())  # not random: linear
+    >>> error = kernel.ntk.mean - torch.eye(3) / 3    # a linear network: not random
+    >>> bool((error.abs() < 1e-6).all())
     True
     >>> bool((kernel.nngp.standard_error > 0).all())
     True

@@ -60,7 +60,8 @@ def ntk_vector_product(
     >>> net = torch.nn.Linear(3, 2)
     >>> x, v = torch.randn(4, 3), torch.randn(4, 2)
     >>> dense = torch.einsum("ijab,jb->ia", ntkbook.empirical_ntk(net, x), v)
-    >>> torch.allclose(ntkbook.ntk_vector_product(net, x, None, v), dense, atol=1e-5)
+    >>> product = ntkbook.ntk_vector_product(net, x, None, v)
+    >>> torch.allclose(product, dense, atol=1e-5)
     True
     """
     operator = NTKOperator(net, x1, x2, chunk_size=chunk_size)

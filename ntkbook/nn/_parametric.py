@@ -40,7 +40,8 @@ class ParametricLayer(torch.nn.Module):
 
     With fan-in :math:`n_\mathrm{in} = a\,c_\mathrm{in}` (``a`` the kernel's area, 1 for a dense layer) and
     :math:`c_\mathrm{out}` outputs, weights are drawn from :math:`N(0, \mathrm{init}^2)` and enter the forward
-    pass as ``weight_scale * weight``; biases likewise.
+    pass as ``weight_scale * weight``; biases likewise. In the table :math:`\sigma_w` is ``w_std``, and
+    :math:`\sigma_b` is ``b_std``.
 
     .. list-table::
         :header-rows: 1
@@ -52,34 +53,34 @@ class ParametricLayer(torch.nn.Module):
           - bias scale
         * - ``ntk``
           - 1
-          - w_std / sqrt(n_in)
+          - :math:`\sigma_w / \sqrt{n_\mathrm{in}}`
           - 1
-          - b_std
+          - :math:`\sigma_b`
         * - ``standard``
-          - w_std / sqrt(n_in / s)
-          - 1 / sqrt(s)
-          - b_std
+          - :math:`\sigma_w / \sqrt{n_\mathrm{in}/s}`
+          - :math:`1/\sqrt s`
+          - :math:`\sigma_b`
           - 1
         * - ``mup``, ``mean_field``: input
-          - 1 / sqrt(c_out)
-          - w_std sqrt(c_out / n_in)
-          - 1 / sqrt(c_out)
-          - b_std sqrt(c_out)
+          - :math:`1/\sqrt{c_\mathrm{out}}`
+          - :math:`\sigma_w \sqrt{c_\mathrm{out}/n_\mathrm{in}}`
+          - :math:`1/\sqrt{c_\mathrm{out}}`
+          - :math:`\sigma_b \sqrt{c_\mathrm{out}}`
         * - ``mup``, ``mean_field``: output
-          - 1 / sqrt(c_in)
-          - w_std / sqrt(n_in)
+          - :math:`1/\sqrt{c_\mathrm{in}}`
+          - :math:`\sigma_w / \sqrt{n_\mathrm{in}}`
           - 1
-          - b_std
+          - :math:`\sigma_b`
         * - ``mup``: hidden
-          - 1 / sqrt(c_in)
-          - w_std / sqrt(a)
-          - 1 / sqrt(c_out)
-          - b_std sqrt(c_out)
+          - :math:`1/\sqrt{c_\mathrm{in}}`
+          - :math:`\sigma_w / \sqrt a`
+          - :math:`1/\sqrt{c_\mathrm{out}}`
+          - :math:`\sigma_b \sqrt{c_\mathrm{out}}`
         * - ``mean_field``: hidden
-          - 1 / sqrt(c_in)
-          - w_std / sqrt(n_in)
-          - 1 / sqrt(c_out)
-          - b_std sqrt(c_out)
+          - :math:`1/\sqrt{c_\mathrm{in}}`
+          - :math:`\sigma_w / \sqrt{n_\mathrm{in}}`
+          - :math:`1/\sqrt{c_\mathrm{out}}`
+          - :math:`\sigma_b \sqrt{c_\mathrm{out}}`
 
     The last four rows are written in the gauge in which one learning rate, independent of the width, serves
     all layers: gradient descent on these parameters is mean-field training with its learning rate multiplied

@@ -73,7 +73,8 @@ def trajectories(
     >>> t = torch.linspace(0, 3, 50)
     >>> runs = (1 + 0.1 * torch.randn(20, 1)) * torch.exp(-t)
     >>> theory = torch.exp(-t)
-    >>> line = plotting.trajectories(ax, t, runs, prediction=theory, spread=0.1 * theory)
+    >>> line = plotting.trajectories(
+    ...     ax, t, runs, prediction=theory, spread=0.1 * theory)
     >>> len(ax.lines), len(ax.collections)
     (4, 1)
     >>> plt.close(fig)
