@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from ntkbook.assignments.catalogue import KEYS, assignment
 
 
@@ -13,9 +15,9 @@ def rubric() -> str:
         lines += [f"## {key}: {target.title} ({target.points} points)", ""]
         lines += ["| question, and what answers it | criterion | points |", "|---|---|---:|"]
         for question in target.questions:
-            first = f"{question.key.partition('/')[2]}. {question.title}: `{question.answer}`"
-            for criterion in question.criteria:
-                lines.append(f"| {first} | {criterion.name} | {criterion.points} |")
-                first = ""
+            # The name stands in a cell of its own, below the question, where paper has room for it.
+            first = [f"{question.key.partition('/')[2]}. {question.title}", f"`{question.answer}`"]
+            judged = [f"{criterion.name} | {criterion.points}" for criterion in question.criteria]
+            lines += [f"| {words or ''} | {said or ' | '} |" for words, said in zip_longest(first, judged)]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
