@@ -330,7 +330,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "along coordinate 5",
     ),
     "negative axis": (lambda: operators.partial(-1), ValueError, "axis must be"),
-    "axis no number": (lambda: operators.laplacian(1.0), ValueError, "axis must be"),  # type: ignore[arg-type]
+    "axis no number": (lambda: operators.laplacian(1.0), TypeError, "axis must be"),  # type: ignore[arg-type]
     "sum with a number": (lambda: _LAP + 1.0, TypeError, "operators.identity"),  # type: ignore[operator]
     "factor": (lambda: "2" * _LAP, TypeError, "factor must be a number"),  # type: ignore[operator]
     "composition with a number": (lambda: _LAP @ 2, TypeError, "composed with an operator"),  # type: ignore[operator]

@@ -334,7 +334,7 @@ def test_bundle_has_a_page_and_a_print_version() -> None:
 
 
 ANIMATION_REFUSALS: list[tuple[dict[str, Any], str]] = [
-    ({"n_frames": 1}, "from 2 to 40, got 1"),
+    ({"n_frames": 1}, "n_frames must be at least 2, got 1"),
     ({"n_frames": 41}, "from 2 to 40, got 41"),
     ({"labels": ["a"]}, "labels has 1 entries for 4 frames"),
     ({"stills": [4]}, "stills must name frames from 0 to 3"),
