@@ -75,9 +75,6 @@ def arrange(app: Sphinx, doctree: nodes.document, page: str) -> None:
     for described in root.findall(addnodes.desc_content):
         for formula in list(described.findall(nodes.math_block)):
             formula.replace_self(_tex(rf"\ntkfit{{{formula.astext().strip()}}}"))
-    for entry in root.findall(nodes.entry):
-        if not entry.astext() and not any(entry.findall(nodes.image)):
-            entry.children = []  # an empty paragraph would add a line to the row
     for table in list(root.findall(nodes.table)):
         if _length(table) > _SHORT_TABLE:
             table["classes"].append("longtable")

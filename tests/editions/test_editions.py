@@ -24,8 +24,8 @@ STATIC = Path(__file__).parents[2] / "book/_static"
 CONFIG = """
 project = "tiny"
 extensions = [
-    "myst_nb", "sphinx_external_toc", "sphinx_proof", "sphinx_exercise",
-    "ntkbook.verify.sphinx_marks", "ntkbook.editions.sphinx_pdf", "ntkbook.editions.sphinx_epub",
+    "sphinx.ext.autodoc", "myst_nb", "sphinx_external_toc", "sphinx_proof", "sphinx_exercise",
+    "ntkbook.verify.sphinx_marks", "ntkbook.verify.sphinx_tidy", "ntkbook.editions.sphinx_pdf", "ntkbook.editions.sphinx_epub",
 ]
 external_toc_path = "_toc.yml"
 nb_execution_mode = "off"
