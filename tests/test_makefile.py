@@ -166,7 +166,9 @@ def test_seeds_say_how_many_had_passed_before(project):
 
 def test_a_chapter_edited_while_it_runs_is_executed_again(project):
     program = project / ".venv/bin/pytest"
-    program.write_text(STAND_IN.replace("pytest)", "pytest) sleep 0.1; echo later >> book/01_a.ipynb;"))
+    # The result is written after that, as nbmake does.
+    edits = 'pytest) sleep 0.1; echo later >> book/01_a.ipynb; sleep 0.1; touch "$last";'
+    program.write_text(STAND_IN.replace("pytest)", edits))
     make(project)
     program.write_text(STAND_IN)
     assert "execute 01_a.ipynb" in make(project)
