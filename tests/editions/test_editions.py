@@ -25,7 +25,8 @@ CONFIG = """
 project = "tiny"
 extensions = [
     "sphinx.ext.autodoc", "myst_nb", "sphinx_external_toc", "sphinx_proof", "sphinx_exercise",
-    "ntkbook.verify.sphinx_marks", "ntkbook.verify.sphinx_tidy", "ntkbook.editions.sphinx_pdf", "ntkbook.editions.sphinx_epub",
+    "ntkbook.verify.sphinx_marks", "ntkbook.verify.sphinx_tidy",
+    "ntkbook.editions.sphinx_pdf", "ntkbook.editions.sphinx_epub",
 ]
 external_toc_path = "_toc.yml"
 nb_execution_mode = "off"
