@@ -29,7 +29,7 @@ START = 60.0  # seconds to load Python and torch on a busy machine
 
 
 class Session:
-    """The process that runs one submission; a context manager that leaves nothing running.
+    """The process that runs one submission; a context manager that leaves nothing of its group running.
 
     The process has its own session, its own empty folder as home and working directory, few environment
     variables, and the limits. A cell that kills it is left out when it is started again.
