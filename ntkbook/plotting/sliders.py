@@ -301,7 +301,7 @@ def _still(
             ),
         )
         if not alone:  # else titles and the numbers at the ends of the axes meet those of the next panel
-            ax.title.set_fontsize(mpl.rcParams["legend.fontsize"])
+            ax.title.set_fontsize(8.5)
             if not axes["x"]["log"]:
                 ax.locator_params(axis="x", nbins=4)
     panels[0].set_ylabel(_typeset(axes["y"]["label"]))
