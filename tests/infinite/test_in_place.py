@@ -265,7 +265,7 @@ def by_features(net, x):
 def test_a_network_that_writes_to_its_buffers_is_refused(count):
     net = Counting(count)
     assert not torch.equal(net(X), net(X)) or count is by_features
-    with pytest.raises(InfiniteWidthError, match=r"changes its buffer 'calls'.*without writing to buffers"):
+    with pytest.raises(InfiniteWidthError, match=r"buffer 'calls'"):
         infinite_width(Counting(count))
     net = Counting(anew)
     with pytest.raises(InfiniteWidthError):
