@@ -135,7 +135,9 @@ def test_what_is_computed_anew_on_the_way_back_is_trained_alone() -> None:
             return checkpoint(self.inner, x, use_reentrant=False)
 
     options: dict[str, Any] = {"learning_rate": 0.1, "steps": 3, "n_networks": 2}
-    with pytest.raises(ValueError, match=r"Checkpointed cannot .* with chunk_size=1"):
+    # An older torch refuses the way forward, a newer one the way back.
+    refused = r"^(the gradient of )?Checkpointed cannot be computed for several networks.* with chunk_size=1"
+    with pytest.raises(ValueError, match=refused):
         training.train(Checkpointed, X, Y, **options)
     alone = training.train(Checkpointed, X, Y, chunk_size=1, **options)
     together = training.train(make_plain, X, Y, **options)  # whose gradients need no second pass forward
